@@ -1,0 +1,188 @@
+"""What an ingest will do, decided and checked before anything long begins."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from atlas.errors import BadInput
+from atlas.names import HOOKS, SaeName, check_model_name, check_variant
+
+ALGORITHM = 1
+"""Raised whenever the same options would yield other numbers: a work folder never mixes two."""
+
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)", re.ASCII)
+_FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+_EDGE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """The options of `atlas ingest`, as given."""
+
+    model: str
+    """Hub id or folder."""
+    corpus: str | None = None
+    """Text to train on; None trains on the atlas's own reference documents."""
+    name: str | None = None
+    """Name of the model in the atlas; the last part of `model` if None."""
+    revision: str | None = None
+    layers: str = "all"
+    hook: str = "resid_post"
+    variant: str | None = None
+    arch: str = "topk"
+    width: str = "8x"
+    k: int = 16
+    train_tokens: str = "2M"
+    reference_tokens: str = "300k"
+    context: int = 128
+    seed: int = 0
+    device: str = "auto"
+    block_path: str | None = None
+    text_field: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An ingest with every choice made; equal plans give equal SAEs."""
+
+    model: str
+    """Name in the atlas."""
+    model_sha256: str
+    saes: tuple[SaeName, ...]
+    arch: str
+    d_sae: int
+    k: int
+    train_tokens: int
+    context: int
+    seed: int
+    corpus: str
+    """Fingerprint of the training text."""
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the run in an atlas: a hash of every choice."""
+        return _sha256(asdict(self))
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What else the bits of a result depend on: work done in others is never gone on with."""
+
+    reference: str
+    """Hash of the atlas's reference corpus, or how many tokens a new one shall have."""
+    device: str
+    threads: int
+    """Sums of floats depend on how many threads share them."""
+    versions: dict[str, str]
+
+    def key(self, plan: Plan) -> str:
+        """Name of the work folder for that plan."""
+        return _sha256([plan.sha256, asdict(self), ALGORITHM])[:16]
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def parse_count(text: str, option: str) -> int:
+    """'300k' → 300,000; BadInput unless a positive number with an optional k, M or G."""
+    match = _COUNT.fullmatch(text.strip())
+    count = int(float(match[1]) * _FACTORS[match[2]]) if match else 0
+    if count < 1:
+        raise BadInput(
+            f"{option} {text!r} is not a positive number; write it as 300000, 300k or 2M."
+        )
+    return count
+
+
+def parse_layers(text: str, n_layers: int) -> tuple[int, ...]:
+    """'0,2-4' → (0, 2, 3, 4) and 'all' → every layer; BadInput outside 0 … n_layers − 1."""
+    if text.strip() == "all":
+        return tuple(range(n_layers))
+    layers: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip(), re.ASCII)
+        if not match:
+            raise BadInput(f"--layers {text!r} is no list of layers; write it as 0,2-4 or all.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise BadInput(
+                f"--layers {text!r} counts down at {part.strip()}; write {last}-{first}."
+            )
+        if last >= n_layers:
+            raise BadInput(
+                f"--layers {text!r} names layer {last}, but the model has layers 0 to "
+                f"{n_layers - 1}; choose among these."
+            )
+        layers.update(range(first, last + 1))
+    return tuple(sorted(layers))
+
+
+def parse_width(text: str, d_in: int) -> int:
+    """'1024' → 1,024 and '8x' → 8 · d_in features; BadInput if not a positive whole number."""
+    match = re.fullmatch(r"(\d+)(x?)", text.strip(), re.ASCII)
+    d_sae = int(match[1]) * (d_in if match[2] else 1) if match else 0
+    if d_sae < 1:
+        raise BadInput(f"--width {text!r} is no number of features; write it as 1024 or 8x.")
+    return d_sae
+
+
+def check_options(options: IngestOptions) -> None:
+    """Refuse what is wrong whatever the model, before one is loaded."""
+    parse_count(options.train_tokens, "--train-tokens")
+    parse_count(options.reference_tokens, "--reference-tokens")
+    parse_layers(options.layers if options.layers != "all" else "0", 10**9)
+    parse_width(options.width, 1)
+    check_variant(options.variant)
+    if options.name is not None:
+        check_model_name(options.name)
+    if options.hook not in HOOKS:
+        raise BadInput(f"--hook {options.hook!r} is none of {', '.join(HOOKS)}.")
+    if options.k < 1:
+        raise BadInput(f"--k {options.k} leaves no active feature; give at least 1.")
+    if options.context < 2:
+        raise BadInput(f"--context {options.context} is too short; give at least 2 tokens.")
+    if not 0 <= options.seed < 2**63:
+        raise BadInput(f"--seed {options.seed} is out of range; give a number from 0 to 2^63 - 1.")
+
+
+def default_name(source: str) -> str:
+    """'EleutherAI/pythia-70m' or 'models/pythia-70m/' → 'pythia-70m'."""
+    return (
+        Path(source).resolve().name if Path(source).is_dir() else source.rstrip("/").split("/")[-1]
+    )
+
+
+def sae_names(
+    model: str, layers: Sequence[int], hook: str, variant: str | None
+) -> tuple[SaeName, ...]:
+    """One SAE a layer, in layer order."""
+    return tuple(SaeName(model, layer, hook, variant) for layer in layers)
+
+
+def corpus_fingerprint(source: str, text_field: str | None) -> str:
+    """A hash that changes with the corpus, cheap for any size.
+
+    Of each file its name, its length and its first and last MiB; of a data set on the hub its name.
+    """
+    digest = hashlib.sha256(f"{text_field}\0".encode())
+    path = Path(source)
+    if not path.exists():
+        digest.update(source.encode())
+        return digest.hexdigest()
+    root = path if path.is_dir() else path.parent
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            size = file.stat().st_size
+            digest.update(f"{file.relative_to(root)}\0{size}\0".encode())
+            with file.open("rb") as stream:
+                digest.update(stream.read(_EDGE_BYTES))
+                if size > _EDGE_BYTES:
+                    stream.seek(max(_EDGE_BYTES, size - _EDGE_BYTES))
+                    digest.update(stream.read())
+    return digest.hexdigest()

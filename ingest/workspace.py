@@ -1,0 +1,79 @@
+"""The work folder beside an atlas: what an unfinished ingest has done so far, and nobody else's."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import AtlasLocked, BadInput
+
+
+def work_root(atlas: Path) -> Path:
+    """Where all work folders of an atlas lie."""
+    return atlas.with_name(atlas.name + ".work")
+
+
+class Workspace:
+    """The folder of one plan: finished stages leave a marker, and are not done twice."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, *parts: str) -> Path:
+        """A path in the folder, its parent made."""
+        path = self.folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def read(self, stage: str) -> dict[str, Any] | None:
+        """What `finish` recorded for that stage, or None if it is not finished."""
+        try:
+            loaded: dict[str, Any] = json.loads((self.folder / f"{stage}.json").read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        return loaded
+
+    def finish(self, stage: str, **facts: object) -> None:
+        """Mark a stage as done, with facts that a resumed run needs."""
+        path = self.path(f"{stage}.json")
+        part = path.with_suffix(".part")
+        with part.open("w", encoding="utf-8") as stream:
+            json.dump(facts, stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+
+    def remove(self) -> None:
+        """Delete the folder, and the root with it if no other plan is under way."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()
+
+
+@contextlib.contextmanager
+def workspace(atlas: Path, key: str) -> Iterator[Workspace]:
+    """The work folder of that key, held by this process alone; AtlasLocked if another one has it."""
+    folder = work_root(atlas) / key
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a")
+    except OSError as error:
+        raise BadInput(
+            f"The work folder {folder} cannot be made ({error.strerror}); put the atlas where you "
+            "may write."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AtlasLocked(
+                f"Another process is doing this very ingest (work folder {folder}); wait for it to "
+                "end."
+            ) from error
+        yield Workspace(folder)
