@@ -11,6 +11,7 @@ import functools
 import graphlib
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ SQL = Path(__file__).parent / "sql"
 _CREATE = re.compile(
     r"create\s+or\s+replace\s+(?P<kind>view|macro)\s+(?P<name>\w+)\s*(?P<rest>.*)", re.S | re.I
 )
-_WORD = re.compile(r"\b[a-z_][a-z0-9_]*\b")
+_WORD = re.compile(r"\b([a-z_][a-z0-9_]*)\b(\s*\()?")
 _STRING_OR_COMMENT = re.compile(r"'(?:[^']|'')*'|--[^\n]*")
 
 
@@ -113,6 +114,16 @@ def _arguments(rest: str) -> tuple[str, str]:
     raise RuntimeError(f"unbalanced parentheses in {rest[:40]!r}")
 
 
+def _mentions(one: SqlObject, found: Mapping[str, SqlObject]) -> set[str]:
+    """Names of the other objects that the body uses: a macro is called, a view is not."""
+    words = _WORD.findall(_STRING_OR_COMMENT.sub("", one.body))
+    return {
+        word
+        for word, call in words
+        if word in found and word != one.name and (found[word].kind == "view") != bool(call)
+    }
+
+
 @functools.cache
 def objects() -> tuple[SqlObject, ...]:
     """Every view and macro, each after those that its body mentions."""
@@ -122,12 +133,7 @@ def objects() -> tuple[SqlObject, ...]:
         if one.name in found:
             raise RuntimeError(f"{one.name} is defined in {found[one.name].path} and in {path}")
         found[one.name] = one
-    graph = {
-        name: sorted(
-            set(_WORD.findall(_STRING_OR_COMMENT.sub("", one.body))) & found.keys() - {name}
-        )
-        for name, one in sorted(found.items())
-    }
+    graph = {name: sorted(_mentions(one, found)) for name, one in sorted(found.items())}
     return tuple(found[name] for name in graphlib.TopologicalSorter(graph).static_order())
 
 
