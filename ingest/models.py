@@ -1,0 +1,381 @@
+"""Language models as the atlas sees them: activations at hook points, losses, an unembedding.
+
+    resid_pre(L)    what enters block L: Hugging Face's hidden_states[L]
+    resid_post(L)   what leaves block L: hidden_states[L + 1] *before* the final norm, which
+                    Hugging Face has already applied in the last entry of most models
+    attn_out(L)     what attention adds to the residual stream in block L, biases and output
+                    norms (Gemma 2 and 3) included
+    mlp_out(L)      what the MLP adds, likewise
+
+so that resid_post = resid_pre + attn_out + mlp_out in every pre-norm model, parallel residuals
+(GPT-NeoX) included. Post-norm models (GPT-1, BERT and its kin, OPT-350m) normalise each sum:
+resid_post = LN(LN(resid_pre + attn_out) + mlp_out), where attn_out and mlp_out are still the
+sublayers' outputs as they enter the sums.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from atlas.errors import BadInput
+from atlas.ingest.blocks import Parts, find_blocks, find_parts
+from atlas.ingest.checkpoint import hash_weights, input_embeddings, load_checkpoint, quiet
+from atlas.ingest.hooks import Site, capture, spliced
+from atlas.names import HOOKS, check_model_name
+
+_LOGITS_AT_ONCE = 1 << 26
+"""Logits held at a time while measuring the loss: 256 MiB in float32."""
+
+_FINAL_NORMS = ("ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f", "norm")
+"""What the norm after the last block is called, beside the blocks."""
+
+
+class Batch(Protocol):
+    """What `LanguageModel` reads of `atlas.ingest.contexts.Batch`: B contexts of T places."""
+
+    @property
+    def input_ids(self) -> NDArray[np.int64]:
+        """(B, T), padded on the right."""
+
+    @property
+    def attention_mask(self) -> NDArray[np.bool_]:
+        """(B, T), False at padding."""
+
+    @property
+    def keep(self) -> NDArray[np.bool_]:
+        """(B, T), True at tokens that count: neither BOS nor padding."""
+
+
+@dataclass(frozen=True, order=True)
+class HookPoint:
+    """A place in a model where an SAE reads; prints as in SAE names ('3-resid_post')."""
+
+    layer: int
+    hook: str
+
+    def __post_init__(self) -> None:
+        if self.hook not in HOOKS:
+            raise BadInput(f"there is no hook {self.hook!r}; use one of {', '.join(HOOKS)}.")
+
+    def __str__(self) -> str:
+        return f"{self.layer}-{self.hook}"
+
+
+class LanguageModel:
+    """A transformers decoder or encoder, its tokenizer, and where its blocks are.
+
+    Attributes:
+        name: what the atlas calls it.
+        source, revision: the hub id or folder it came from, and the hub's commit.
+        sha256: of its weight files.
+        model: the transformers module, on `device`, in eval mode, without gradients.
+        tokenizer: a fast tokenizer (it knows offsets).
+        model_type: the family, as transformers names it ('llama').
+        block_path: the module path of its blocks ('model.layers').
+        n_layers, d_model, n_parameters: its size.
+        is_causal: whether it predicts the next token, so that `loss` and `unembedding` make
+            sense.
+        bos_id: the id that begins every context, None if contexts begin bare. It is what the
+            tokenizer itself prepends ([CLS] for BERT); failing that, the beginning-of-sequence
+            token that the tokenizer of a causal model declares. GPT-2 and Pythia are of this
+            second kind: their first position is an attention sink whose activations are tens
+            of times longer than all others, and BOS puts that on a position which is not
+            counted.
+        pad_id: an id to fill padding with; never attended to.
+        max_context: the most tokens of text in one context (BOS not among them), None if
+            unlimited.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        source: str,
+        is_causal: bool,
+        revision: str | None = None,
+        sha256: str | None = None,
+        block_path: str | None = None,
+    ) -> None:
+        self.name = check_model_name(name)
+        self.source = source
+        self.revision = revision
+        self.sha256 = sha256 or hash_weights(model)
+        self.model = model
+        self.tokenizer = tokenizer
+        self.is_causal = is_causal
+        self._config: Any = model.config.get_text_config()
+        self._config.use_cache = False  # keys and values are of no use after the pass
+        self.model_type: str = model.config.model_type
+        depth = getattr(self._config, "num_hidden_layers", None)
+        self.block_path, self._blocks = find_blocks(model, depth, block_path)
+        self.n_layers = len(self._blocks)
+        self.d_model: int = self._config.hidden_size
+        self.n_parameters = sum(weight.numel() for weight in model.parameters())
+        self.device = next(model.parameters()).device
+        self._n_embeddings = len(input_embeddings(model))
+        self.bos_id = _bos_id(tokenizer, is_causal, self._n_embeddings)
+        self.pad_id = self._pick_pad_id()
+        self._positions = _positions(model, self._config)
+        self.max_context = self._positions and self._positions - (self.bos_id is not None)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        name: str | None = None,
+        revision: str | None = None,
+        device: str = "auto",
+        block_path: str | None = None,
+    ) -> LanguageModel:
+        """Load a hub id or a local folder; float32 on the CPU, bfloat16 on CUDA.
+
+        name: what the atlas shall call it; by default the last part of `source`.
+        device: 'auto' takes CUDA where there is one; or 'cpu', 'cuda', 'cuda:1'.
+        block_path: where the blocks are, if they are not found.
+
+        Raises BadInput for whatever cannot be read exactly as it was trained: files missing or
+        corrupt, weights absent, left over, NaN or infinite, no fast tokenizer, a tokenizer with
+        more ids than embeddings, blocks that cannot be found.
+        """
+        source = str(source)
+        checkpoint = load_checkpoint(source, revision, pick_device(device))
+        model = cls(
+            checkpoint.model,
+            checkpoint.tokenizer,
+            name=name or Path(source).expanduser().resolve().name,
+            source=source,
+            is_causal=checkpoint.is_causal,
+            revision=checkpoint.revision,
+            sha256=checkpoint.sha256,
+            block_path=block_path,
+        )
+        model._refuse_leftovers(checkpoint.unexpected)
+        return model
+
+    def width(self, point: HookPoint) -> int:
+        """The length of the activations at `point`; BadInput if there is no such layer."""
+        self._check(point)
+        return self.d_model
+
+    def check_context(self, context: int) -> None:
+        """Raise BadInput unless contexts of `context` tokens of text fit the model."""
+        if context < 1:
+            raise BadInput(f"--context {context} holds no token; give 1 or more.")
+        if self.max_context is not None and context > self.max_context:
+            bos = " after its first token" if self.bos_id is not None else ""
+            raise BadInput(
+                f"--context {context} is more than {self.name} can read{bos}; "
+                f"give {self.max_context} or less."
+            )
+
+    def run(self, batch: Batch, points: Sequence[HookPoint]) -> list[Tensor]:
+        """Activations at each point: float32 (n_keep, d_model), kept positions in row-major order.
+
+        One forward pass serves all points and ends at the last of them. The tensors are on
+        `device`, own their memory and need no gradient.
+        """
+        if not points:
+            return []
+        sites = {point: self._site(point) for point in points}
+        keep = self._kept(batch.keep)
+
+        def read(activation: Tensor) -> Tensor:
+            return self._rows(activation).index_select(0, keep).float()
+
+        found = capture(lambda: self._forward(batch.input_ids, batch.attention_mask), sites, read)
+        return [found[point] for point in points]
+
+    @torch.no_grad()
+    def loss(
+        self,
+        batch: Batch,
+        splice: Mapping[HookPoint, Callable[[Tensor], Tensor]] | None = None,
+    ) -> tuple[Tensor, int]:
+        """Sum of the next-token losses in nats (float64 scalar), and over how many tokens.
+
+        Every kept token but the first of a context without BOS is predicted from those before
+        it. splice: replaces the activations at a point by a function of them, float32
+        (n, d_model) to the same shape, at kept positions only: BOS stays as the model made it.
+        The rows of a batch may come in several calls.
+
+        Raises BadInput for a model that does not predict the next token.
+        """
+        if not self.is_causal:
+            raise BadInput(f"{self.name} ({self.model_type}) does not predict the next token.")
+        rows, length = batch.input_ids.shape
+        total, count = torch.zeros((), dtype=torch.float64, device=self.device), 0
+        step = max(1, _LOGITS_AT_ONCE // (length * self._n_embeddings))
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            ids, keep = batch.input_ids[part], batch.keep[part]
+            sites = {
+                self._site(point): self._replacement(self._kept(keep), function)
+                for point, function in (splice or {}).items()
+            }
+            with spliced(sites):
+                logits = self._forward(ids, batch.attention_mask[part]).logits
+            counted = torch.from_numpy(keep[:, 1:]).to(self.device)
+            targets = torch.from_numpy(ids[:, 1:]).to(self.device)[counted]
+            losses = nn.functional.cross_entropy(
+                logits[:, :-1][counted].float(), targets, reduction="none"
+            )
+            total += losses.double().sum()
+            count += len(targets)
+        return total, count
+
+    def unembedding(self) -> tuple[Tensor, Tensor] | None:
+        """(W_U, gain) for a logit lens, float32: direction d raises the logits by (gain·d) W_U.
+
+        W_U is (d_model, n_vocab), a view of the model's own weights where those are float32;
+        gain (d_model,) is the factor of the final norm, ones where there is no such norm. None
+        where logits are no linear function of the normalised residual stream: no head, a
+        nonlinear one (BERT), or one of another width (OPT-350m).
+        """
+        model: Any = self.model
+        head = model.get_output_embeddings() if self.is_causal else None
+        if not isinstance(head, nn.Linear) or head.in_features != self.d_model:
+            return None
+        around = model.get_submodule(self.block_path.rpartition(".")[0])
+        norms = [getattr(around, name, None) for name in _FINAL_NORMS]
+        norm = next((norm for norm in norms if isinstance(norm, nn.Module)), None)
+        gain = torch.ones(self.d_model, device=self.device) if norm is None else _gain(norm, self)
+        return head.weight.float().T, gain
+
+    def _check(self, point: HookPoint) -> None:
+        if not 0 <= point.layer < self.n_layers:
+            raise BadInput(
+                f"{self.name} has no layer {point.layer}; its layers are 0 to {self.n_layers - 1}."
+            )
+
+    def _site(self, point: HookPoint) -> Site:
+        self._check(point)
+        if point.hook == "resid_pre":
+            return Site(self._blocks[point.layer], "input")
+        if point.hook == "resid_post":
+            return Site(self._blocks[point.layer], "output")
+        parts = self._parts[point.layer]
+        return Site(parts.attn if point.hook == "attn_out" else parts.mlp, "output")
+
+    @cached_property
+    def _parts(self) -> list[Parts]:
+        ids = np.arange(min(8, self._n_embeddings), dtype=np.int64)[None]
+        return find_parts(
+            self._blocks, self._config, lambda: self._forward(ids, np.ones_like(ids, dtype=bool))
+        )
+
+    def _forward(self, ids: NDArray[np.int64], attended: NDArray[np.bool_]) -> Any:
+        if self._positions is not None and ids.shape[1] > self._positions:
+            raise BadInput(
+                f"a context of {ids.shape[1]} places is more than {self.name} can read "
+                f"({self._positions}); give a smaller --context."
+            )
+        # Without padding no mask is needed, and attention has a faster path.
+        mask = None if attended.all() else torch.from_numpy(attended).to(self.device).long()
+        with quiet():
+            return self.model(input_ids=torch.from_numpy(ids).to(self.device), attention_mask=mask)
+
+    def _kept(self, keep: NDArray[np.bool_]) -> Tensor:
+        """Row-major indices of the kept positions, i64 (n_keep,) on the device."""
+        return torch.from_numpy(np.flatnonzero(keep)).to(self.device)
+
+    def _rows(self, activation: Tensor) -> Tensor:
+        """(B, T, d_model), or (B·T, d_model) as inside OPT's blocks, as (B·T, d_model)."""
+        return activation.reshape(-1, self.d_model)
+
+    def _replacement(
+        self, keep: Tensor, function: Callable[[Tensor], Tensor]
+    ) -> Callable[[Tensor], Tensor]:
+        def replace(activation: Tensor) -> Tensor:
+            rows = self._rows(activation)
+            new = function(rows.index_select(0, keep).float()).to(rows.dtype)
+            return rows.index_copy(0, keep, new).reshape(activation.shape)
+
+        return replace
+
+    def _pick_pad_id(self) -> int:
+        choices = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        return next((i for i in choices if i is not None and i < self._n_embeddings), 0)
+
+    def _refuse_leftovers(self, unexpected: frozenset[str]) -> None:
+        """Refuse a checkpoint that holds more of the blocks than the model was built with.
+
+        Old checkpoints also hold buffers that are computed nowadays; those are no loss.
+        """
+        buffers = [name.split(".") for name, _ in self.model.named_buffers()]
+        computed = tuple("." + ".".join(parts[-2:]) for parts in buffers)
+        inside = re.compile(rf"(^|\.){re.escape(self.block_path.rpartition('.')[2])}\.\d+\.")
+        left = sorted(
+            name for name in unexpected if inside.search(name) and not name.endswith(computed)
+        )
+        if left:
+            raise BadInput(
+                f"{self.source} holds weights that its configuration has no place for, such as "
+                f"{left[0]}; correct its config.json (number of layers, biases)."
+            )
+
+
+def pick_device(device: str) -> torch.device:
+    """'auto' is CUDA where there is one, else the CPU; BadInput for one that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(
+            f"--device {device} is not usable on this machine; use auto, cpu or cuda."
+        ) from error
+
+
+def _bos_id(tokenizer: PreTrainedTokenizerBase, is_causal: bool, n_embeddings: int) -> int | None:
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    if bare and len(full) > len(bare) and full[: len(bare)] != bare:
+        return int(full[0])
+    declared = tokenizer.bos_token_id
+    return declared if is_causal and declared is not None and declared < n_embeddings else None
+
+
+def _positions(model: Any, config: Any) -> int | None:
+    """How many positions the model can number, None where the configuration sets no limit."""
+    for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"):
+        limit: Any = getattr(config, name, None)
+        if isinstance(limit, int) and limit > 0:
+            break
+    else:
+        return None
+    for name, module in model.named_modules():
+        if (
+            name.endswith("position_embeddings")
+            and getattr(module, "padding_idx", None) is not None
+        ):
+            return limit - module.padding_idx - 1  # RoBERTa numbers positions from beyond it
+    return int(limit)
+
+
+def _gain(norm: nn.Module, model: LanguageModel) -> Tensor:
+    """The factor that a LayerNorm or RMSNorm applies to each direction, float32 (d_model,).
+
+    Measured, since Gemma's norms store it less one. A probe of mean 0 and variance 1 passes
+    either kind with nothing but gain and bias, and the bias cancels between ±probe.
+    """
+    turns = (torch.arange(model.d_model, dtype=torch.float64) + 1 / 8) / model.d_model
+    probe = torch.cos(2 * torch.pi * turns) * 2**0.5  # the eighth keeps every entry off zero
+    double = copy.deepcopy(norm).double().cpu()
+    with torch.no_grad():
+        gain: Tensor = (double(probe) - double(-probe)) / (2 * probe)
+    return gain.float().to(model.device)
