@@ -1,0 +1,1 @@
+"""From texts and models to features: corpora, tokens, hooks, training, encoding, analysis."""

@@ -1,0 +1,18 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real models and texts: $ATLAS_SHARED_DATA, or ../shared/data beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("ATLAS_SHARED_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real models and texts at {folder}")
+    return folder
