@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 SQL = Path(__file__).parent / "sql"
 
+# A name may be quoted: `similar` is a word of SQL's own.
 _CREATE = re.compile(
-    r"create\s+or\s+replace\s+(?P<kind>view|macro)\s+(?P<name>\w+)\s*(?P<rest>.*)", re.S | re.I
+    r'create\s+or\s+replace\s+(?P<kind>view|macro)\s+"?(?P<name>\w+)"?\s*(?P<rest>.*)', re.S | re.I
 )
 _WORD = re.compile(r"\b([a-z_][a-z0-9_]*)\b(\s*\()?")
 _STRING_OR_COMMENT = re.compile(r"'(?:[^']|'')*'|--[^\n]*")
@@ -172,4 +173,5 @@ def load(con: duckdb.DuckDBPyConnection) -> None:
     for one in objects():
         con.execute(one.body)
         target = "macro table" if one.kind == "table macro" else one.kind
-        con.execute(f"comment on {target} {one.name} is '{one.doc.replace(chr(39), chr(39) * 2)}'")
+        doc = one.doc.replace("'", "''")
+        con.execute(f"comment on {target} \"{one.name}\" is '{doc}'")
