@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from atlas.errors import BadInput
 from atlas.ingest.blocks import Parts, find_blocks, find_parts
 from atlas.ingest.checkpoint import hash_weights, input_embeddings, load_checkpoint, quiet
+from atlas.ingest.contexts import Batch
 from atlas.ingest.hooks import Site, capture, spliced
 from atlas.names import HOOKS, check_model_name
 
@@ -40,22 +41,6 @@ _LOGITS_AT_ONCE = 1 << 26
 
 _FINAL_NORMS = ("ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f", "norm")
 """What the norm after the last block is called, beside the blocks."""
-
-
-class Batch(Protocol):
-    """What `LanguageModel` reads of `atlas.ingest.contexts.Batch`: B contexts of T places."""
-
-    @property
-    def input_ids(self) -> NDArray[np.int64]:
-        """(B, T), padded on the right."""
-
-    @property
-    def attention_mask(self) -> NDArray[np.bool_]:
-        """(B, T), False at padding."""
-
-    @property
-    def keep(self) -> NDArray[np.bool_]:
-        """(B, T), True at tokens that count: neither BOS nor padding."""
 
 
 @dataclass(frozen=True, order=True)
@@ -353,18 +338,16 @@ def _bos_id(tokenizer: PreTrainedTokenizerBase, is_causal: bool, n_embeddings: i
 def _positions(model: Any, config: Any) -> int | None:
     """How many positions the model can number, None where the configuration sets no limit."""
     for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"):
-        limit: Any = getattr(config, name, None)
+        limit = getattr(config, name, None)
         if isinstance(limit, int) and limit > 0:
             break
     else:
         return None
     for name, module in model.named_modules():
-        if (
-            name.endswith("position_embeddings")
-            and getattr(module, "padding_idx", None) is not None
-        ):
-            return limit - module.padding_idx - 1  # RoBERTa numbers positions from beyond it
-    return int(limit)
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            return limit - int(padding) - 1  # RoBERTa numbers its positions from beyond it
+    return limit
 
 
 def _gain(norm: nn.Module, model: LanguageModel) -> Tensor:
