@@ -20,6 +20,7 @@ from atlas.ingest.corpus import Document
 from atlas.ingest.tokens import TokenStream, tokenize_ids
 
 _DOCUMENTS_AT_ONCE = 64
+_MOST_PADDED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Context:
     """Read before them and not counted; None for a model without one."""
     first: int
     """Index of ids[0] in the token stream; -1 where there is none (training)."""
+    limit: int
+    """How many tokens a context has at most, BOS not counted."""
 
     def __len__(self) -> int:
         """How many tokens the model reads, BOS included."""
@@ -62,7 +65,7 @@ def contexts(
     first = 0
     for ids in ids_per_document:
         for begin in range(0, len(ids), context):
-            yield Context(ids[begin : begin + context], bos_id, first + begin)
+            yield Context(ids[begin : begin + context], bos_id, first + begin, context)
         first += len(ids)
 
 
@@ -96,14 +99,17 @@ def batches(contexts: Iterable[Context], batch_tokens: int, pad_id: int) -> Iter
     """Batches that close as soon as they hold `batch_tokens` positions, padding included.
 
     No context is taken before it is needed: after each batch, the state of a `ContextStream` behind
-    it is where the next batch begins.
+    it is where the next batch begins. So a long context may come after many short ones and pad them
+    all; a batch also closes before that could make it `_MOST_PADDED` times too large. It keeps
+    fewer than `batch_tokens` + one context's tokens in any case.
     """
     rows: list[Context] = []
     longest = 0
     for context in contexts:
         rows.append(context)
         longest = max(longest, len(context))
-        if len(rows) * longest >= batch_tokens:
+        largest = len(rows) * (context.limit + 1)
+        if len(rows) * longest >= batch_tokens or largest >= _MOST_PADDED * batch_tokens:
             yield _pad(rows, longest, pad_id)
             rows, longest = [], 0
     if rows:
@@ -194,12 +200,13 @@ class ContextStream(Iterator[Context]):
                         found = True
                         state["document"] = ordinal
                         state["window"] = begin // self._context + 1
-                        yield Context(ids[begin : begin + self._context], self._bos_id, -1)
+                        window_ids = ids[begin : begin + self._context]
+                        yield Context(window_ids, self._bos_id, -1, self._context)
                     window = 0
             if resumed >= sizes.documents:
                 raise BadInput(
-                    "The corpus has fewer documents than when this training began; give it again as "
-                    "it was."
+                    "The corpus has fewer documents than when this training began; give it as it "
+                    "was then."
                 )
             if not found and first == 0:
                 raise BadInput("The tokenizer makes no tokens of the corpus; give another corpus.")

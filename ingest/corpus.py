@@ -111,6 +111,10 @@ def open_corpus(
     the path.
     """
     given = str(source)
+    if not given.strip():
+        raise BadInput(
+            f"The corpus has no name; give one of {_KINDS}, a folder or a dataset's name."
+        )
     path = Path(source).expanduser()
     try:
         if path.is_dir():
@@ -132,8 +136,8 @@ def open_corpus(
 def split_text(text: str, limit: int) -> Iterator[str]:
     """Cut a text into pieces of at most `limit` characters; joined they are the text again.
 
-    Each cut is after the last blank line in the latter half of what is allowed, or else after its
-    last line, its last white space, or its last grapheme.
+    Each cut is after the last blank line that ends in the latter half of what is allowed, or else
+    after the last line, the last white space, or the last grapheme.
     """
     begin = 0
     while len(text) - begin > limit:
@@ -144,9 +148,9 @@ def split_text(text: str, limit: int) -> Iterator[str]:
 
 
 def _cut(text: str, begin: int, limit: int) -> int:
-    middle = (begin + limit + 1) // 2
+    middle = (begin + limit) // 2
     for pattern in (_BLANK_LINE, _LINE_END, _SPACE):
-        if match := pattern.search(text, middle, limit):
+        if (match := pattern.search(text, begin, limit)) and match.end() > middle:
             return int(match.end())
     # The grapheme that holds the character at the limit goes to the next piece whole.
     near = max(middle, limit - _LONGEST_GRAPHEME)

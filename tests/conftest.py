@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real models and texts: $ATLAS_SHARED_DATA, or ../shared/data beside the repository."""
+    """Real models and texts: $ATLAS_SHARED_DATA, or ../shared/data beside the repository."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("ATLAS_SHARED_DATA", beside))
     if not folder.is_dir():
