@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto import modeling_auto
 
-from atlas.errors import AtlasError, BadInput
+from atlas.errors import BadInput
 
 _WEIGHTS = (
     "model.safetensors",
@@ -62,7 +62,11 @@ def load_checkpoint(source: str, revision: str | None, device: torch.device) -> 
     Raises BadInput for all that can be wrong with it.
     """
     folder = _as_folder(source)
-    where: dict[str, Any] = {"revision": revision, "local_files_only": folder is not None}
+    where: dict[str, Any] = {
+        "revision": revision,
+        "local_files_only": folder is not None,
+        "trust_remote_code": False,  # said aloud, for else transformers asks on the terminal
+    }
     path = str(folder) if folder else source
     if folder:
         _check_folder(folder)
@@ -132,6 +136,8 @@ def quiet() -> Iterator[None]:
 def _as_folder(source: str) -> Path | None:
     """The folder that `source` names, None for a hub id."""
     path = Path(source).expanduser()
+    if not source:
+        raise BadInput("the model has no name; name a model's folder or its hub id.")
     if path.is_dir():
         return path
     if path.exists():
@@ -234,7 +240,7 @@ def _asked(source: str, load: Any, *args: Any, **options: Any) -> Any:
     """load(…), its errors told as sentences."""
     try:
         return load(*args, **options)
-    except (MemoryError, KeyboardInterrupt, AtlasError):
+    except MemoryError:
         raise
     except Exception as error:  # transformers, safetensors, torch and pickle raise all sorts
         _tell(source, error)
