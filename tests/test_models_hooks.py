@@ -235,6 +235,19 @@ def test_real_models(shared_data):
     assert not mlp.any()
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_bfloat16_is_near_float32_and_the_parts_are_the_same(loaded, tmp_path, name):
+    """As on CUDA: there the sums that tell the parts of a block are rounded to 8 bits."""
+    model = LanguageModel.load(save(name, tmp_path), device="cpu")
+    model.model.to(torch.bfloat16)
+    batch = batch_of(model)
+    for low, full in zip(
+        model.run(batch, EVERYWHERE), loaded(name).run(batch, EVERYWHERE), strict=True
+    ):
+        assert low.dtype == torch.float32
+        assert (low - full).norm() <= 0.05 * full.norm()
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", FAMILIES)
 def test_cuda_computes_in_bfloat16_what_the_cpu_does(loaded, tmp_path, name):
