@@ -332,12 +332,13 @@ def sentence(error: duckdb.Error) -> str:
     hint = next(
         (line for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))), None
     )
-    parts = [lines[0].rstrip(".") if lines else "unknown error"]
+    parts = [lines[0] if lines else "unknown error"]
     if place:
         parts.append(f"at {place}")
     if hint:
         parts.append(hint)
-    return "; ".join(parts).rstrip(".!") + "."
+    text = "; ".join(part.rstrip(".!") for part in parts)
+    return text if text.endswith("?") else f"{text}."
 
 
 @contextlib.contextmanager
