@@ -15,7 +15,7 @@ import os
 import secrets
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Cache:
 
     def arrays(
         self,
-        wanted: dict[str, tuple[str, tuple[int, ...]]],
+        wanted: Mapping[str, tuple[str, tuple[int, ...]]],
         fill: Callable[[dict[str, NDArray[Any]]], None],
     ) -> dict[str, NDArray[Any]]:
         """Several arrays, {name: (dtype, shape)}, that are filled together."""
@@ -93,14 +93,15 @@ class Cache:
         try:
             if json.loads(note.read_text()) != self._note(path, dtype, shape):
                 return None
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            # As a plain array: the class memmap slows every small operation down.
+            array: NDArray[Any] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError):
             return None
         return array if array.dtype == np.dtype(dtype) and array.shape == shape else None
 
     def _make(
         self,
-        wanted: dict[str, tuple[str, tuple[int, ...]]],
+        wanted: Mapping[str, tuple[str, tuple[int, ...]]],
         fill: Callable[[dict[str, NDArray[Any]]], None],
     ) -> dict[str, NDArray[Any]]:
         """Fill new files under passing names and move them in place, their notes after them.
@@ -108,17 +109,18 @@ class Cache:
         Between the two moves the old note does not fit the new file, which is then not used.
         """
         self.folder.mkdir(exist_ok=True)
-        made = {name: np.empty(*reversed(kind)) for name, kind in wanted.items() if 0 in kind[1]}
+        made = {name: np.empty(kind[1], kind[0]) for name, kind in wanted.items() if 0 in kind[1]}
         kept = {name: kind for name, kind in wanted.items() if name not in made}
         with contextlib.ExitStack() as stack:
+            mapped = []
             for name, (dtype, shape) in kept.items():
                 part = stack.enter_context(_replacing(self._files(name)[0]))
-                made[name] = np.lib.format.open_memmap(part, "w+", np.dtype(dtype), shape)
+                mapped.append(np.lib.format.open_memmap(part, "w+", np.dtype(dtype), shape))
+                made[name] = np.asarray(mapped[-1])
                 _claim_space(part)
             fill(made)
-            for name in kept:
-                made[name].flush()
-                made[name].setflags(write=False)
+            for array in mapped:
+                array.flush()
         for name, (dtype, shape) in kept.items():
             path, note = self._files(name)
             with _replacing(note) as part:

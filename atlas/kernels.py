@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow
 
     from atlas.neighbours import Hits, Neighbours
@@ -48,34 +50,39 @@ class _Similar:
         by: pyarrow.ChunkedArray,
         within: pyarrow.ChunkedArray,
     ) -> pyarrow.Array:
+        neighbours = self._current()
+        asked = list(zip(k.to_pylist(), by.to_pylist(), within.to_pylist(), strict=True))
+        features = feature.to_pylist()
+        found: list[Hits | None] = [None] * len(features)
+        # Nearly always one group: the same k, by and within for the whole batch.
+        for group in dict.fromkeys(asked):
+            mine = [i for i, one in enumerate(asked) if one == group]
+            hits = neighbours.similar([features[i] for i in mine], *group)
+            for i, one in zip(mine, hits, strict=True):
+                found[i] = one
+        return _as_arrow(neighbours, [one for one in found if one is not None])
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        return self._opened().cursor()
+
+    def _opened(self) -> Atlas:
         atlas = self._atlas()
         if atlas is None:
-            raise RuntimeError("The atlas is closed.")
-        con = atlas.cursor()
-        try:
-            neighbours = self._current(atlas, con)
-            asked = list(zip(k.to_pylist(), by.to_pylist(), within.to_pylist(), strict=True))
-            features = feature.to_pylist()
-            found: list[Hits | None] = [None] * len(features)
-            # Nearly always one group: the same k, by and within for the whole batch.
-            for group in dict.fromkeys(asked):
-                mine = [i for i, one in enumerate(asked) if one == group]
-                hits = neighbours.similar([features[i] for i in mine], *group, con)
-                for i, one in zip(mine, hits, strict=True):
-                    found[i] = one
-            return _as_arrow(neighbours, [one for one in found if one is not None])
-        finally:
-            con.close()
+            raise RuntimeError("The atlas is closed; open it again with atlas.open().")
+        return atlas
 
-    def _current(self, atlas: Atlas, con: Any) -> Neighbours:
+    def _current(self) -> Neighbours:
+        """Opened for reading, the atlas cannot change: its lock keeps every writer out."""
         from atlas.neighbours import Neighbours
 
+        atlas = self._opened()
         with self._lock:
             if self._neighbours is None or atlas.writable:
-                # Opened for reading, the atlas cannot change under us: its lock keeps writers out.
-                ((stamp,),) = con.execute("select value from meta where key = 'stamp'").fetchall()
+                with closing(self._connect()) as con:
+                    found = con.execute("select value from meta where key = 'stamp'").fetchall()
+                stamp = found[0][0]
                 if self._neighbours is None or self._neighbours.stamp != stamp:
-                    self._neighbours = Neighbours(atlas.path, stamp, con)
+                    self._neighbours = Neighbours(atlas.path, stamp, self._connect)
             return self._neighbours
 
 

@@ -9,7 +9,8 @@ of the SQL macro `similar_exact`, which scores every feature.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,11 @@ from atlas.store import told
 if TYPE_CHECKING:
     import duckdb
 
+    Connect = Callable[[], duckdb.DuckDBPyConnection]
+
 MEASURES = ("activation", "decoder", "encoder")
 
+_MAX_DIGITS = 18
 _CANDIDATES_PER_K = 8
 _MIN_CANDIDATES = 64
 _SPARE = 8
@@ -56,6 +60,22 @@ class Hits:
 
 
 @dataclass(frozen=True)
+class _Model:
+    """One model's features: the rows of its own matrices are those of its SAEs, one by one."""
+
+    model_id: int
+    name: str
+    saes: list[Sae]
+    rows: NDArray[np.int64]
+    """Row among all features of each of the model's rows, ascending."""
+
+    def local(self, sae: Sae) -> tuple[int, int]:
+        """The range of an SAE of this model among the model's rows."""
+        begin = int(np.searchsorted(self.rows, sae.begin))
+        return begin, begin + sae.end - sae.begin
+
+
+@dataclass(frozen=True)
 class _WordActivations:
     """q of all features on words, compressed by feature, and the sums that Pearson's r needs."""
 
@@ -71,40 +91,47 @@ class _WordActivations:
 class Neighbours:
     """Neighbour search in one state of an atlas; safe to use from several threads."""
 
-    def __init__(self, path: Path, stamp: str, con: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, path: Path, stamp: str, connect: Connect) -> None:
         """Read the list of SAEs; all else is made at the first search that needs it.
 
         stamp: the atlas's, which tells whether the cache beside `path` is of this state.
-        con: any connection to the atlas; used during the call only.
+        connect: makes a connection to the atlas, which is closed after use.
         """
         self.stamp = stamp
+        self._connect = connect
         self._cache = Cache.beside(path, stamp)
         self._lock = threading.Lock()
         self._local = threading.local()
         self._words: _WordActivations | None = None
         self._signatures: FlatIndex | None = None
         self._directions: dict[tuple[str, int], FlatIndex] = {}
-        self.saes = _read_saes(con)
+        with closing(connect()) as con:
+            self.saes = _read_saes(con)
+            (alive,) = _columns(con, "alive")
+        self._models = _by_model(self.saes)
         self._by_name = {sae.name: sae for sae in self.saes}
         self._begins = np.array([sae.begin for sae in self.saes], np.int64)
         self._firsts = np.array([sae.first_feature_id for sae in self.saes], np.int64)
         self.n_features = self.saes[-1].end if self.saes else 0
-        alive = con.execute("select alive from features order by feature_id").fetchnumpy()["alive"]
-        self.alive: NDArray[np.bool_] = np.asarray(alive, bool)
+        self.alive: NDArray[np.bool_] = alive.astype(bool)
 
     # -- names --------------------------------------------------------------------------------
 
-    def row(self, feature: str, con: duckdb.DuckDBPyConnection) -> int:
+    def row(self, feature: str) -> int:
         """Row of a feature given by name or id; NotFound, worded by SQL's feature_id, otherwise."""
-        name, _, index = feature.rpartition("/")
-        sae = self._by_name.get(name)
-        plain = index.isascii() and index.isdigit() and str(int(index)) == index
-        if sae is not None and plain and int(index) < sae.end - sae.begin:
-            return sae.begin + int(index)
-        with told(NotFound):
-            ((feature_id,),) = con.execute("select feature_id(?::varchar)", [feature]).fetchall()
-        at = int(np.searchsorted(self._firsts, feature_id, side="right")) - 1
-        return self.saes[at].begin + int(feature_id) - self.saes[at].first_feature_id
+        name, slash, index = feature.rpartition("/")
+        if index.isascii() and index.isdigit() and len(index) <= _MAX_DIGITS:
+            number = int(index)
+            if not slash:
+                at = int(np.searchsorted(self._firsts, number, side="right")) - 1
+                sae = self.saes[at] if at >= 0 else None
+                number -= sae.first_feature_id if sae else 0
+            else:
+                sae = self._by_name.get(name) if str(number) == index else None
+            if sae and number < sae.end - sae.begin:
+                return sae.begin + number
+        self._ask("select feature_id(?::varchar)", feature)
+        raise NotFound(f"There is no feature {feature!r} in this atlas.")
 
     def sae_of(self, row: int) -> Sae:
         """The SAE whose feature a row is."""
@@ -118,23 +145,22 @@ class Neighbours:
             index = row - sae.begin
             yield f"{sae.name}/{index}", sae.first_feature_id + index
 
-    def _covered(self, within: str, con: duckdb.DuckDBPyConnection) -> list[Sae]:
+    def _covered(self, within: str) -> list[Sae]:
         if not within:
             return self.saes
-        with told(NotFound):
-            ((ids,),) = con.execute("select saes_in(?::varchar)", [within]).fetchall()
-        return [sae for sae in self.saes if sae.sae_id in set(ids)]
+        covered = [sae for sae in self.saes if within in (sae.name, sae.model)]
+        if not covered:
+            self._ask("select saes_in(?::varchar)", within)
+        return covered
+
+    def _ask(self, query: str, name: str) -> Any:
+        """What SQL answers about a name; NotFound in its words for one that is not there."""
+        with closing(self._connect()) as con, told(NotFound):
+            return con.execute(query, [name]).fetchall()[0][0]
 
     # -- search -------------------------------------------------------------------------------
 
-    def similar(
-        self,
-        features: Sequence[str],
-        k: int,
-        by: str,
-        within: str,
-        con: duckdb.DuckDBPyConnection,
-    ) -> list[Hits]:
+    def similar(self, features: Sequence[str], k: int, by: str, within: str) -> list[Hits]:
         """The k nearest features of each of `features`, names or ids, in their order.
 
         by: 'activation' (Pearson's r over words, of which only r > 0 counts as near), 'decoder' or
@@ -147,21 +173,19 @@ class Neighbours:
             raise BadInput(f"by is 'activation', 'decoder' or 'encoder', not {by!r}.")
         if k < 1:
             raise BadInput(f"k is the number of neighbours, at least 1, not {k}.")
-        covered = self._covered(within, con)
-        rows = [self.row(feature, con) for feature in features]
+        covered = self._covered(within)
+        rows = [self.row(feature) for feature in features]
         live = [row for row in dict.fromkeys(rows) if self.alive[row]]
         found: dict[int, Hits] = {}
         if live and by == "activation":
-            found = self._by_activation(live, k, covered, con)
+            found = self._by_activation(live, k, covered)
         elif live:
-            found = self._by_direction(live, k, by, covered, within, con)
+            found = self._by_direction(live, k, by, covered, within)
         nothing = Hits(np.empty(0), np.empty(0, np.int64))
         return [found.get(row, nothing) for row in rows]
 
-    def _by_activation(
-        self, rows: list[int], k: int, covered: list[Sae], con: duckdb.DuckDBPyConnection
-    ) -> dict[int, Hits]:
-        signatures, words = self._activation_arrays(con)
+    def _by_activation(self, rows: list[int], k: int, covered: list[Sae]) -> dict[int, Hits]:
+        signatures, words = self._activation_arrays()
         n_candidates = max(_MIN_CANDIDATES, _CANDIDATES_PER_K * k) + 1  # one may be itself
         queries = np.ascontiguousarray(signatures.vectors[rows])
         _, proposed = signatures.search(queries, n_candidates, _ranges(covered))
@@ -169,7 +193,7 @@ class Neighbours:
         for row, candidates in zip(rows, proposed, strict=True):
             candidates = candidates[(candidates != row) & self.alive[candidates]]
             score = self._correlations(words, row, candidates)
-            found[row] = _best(score, candidates, k, score > 0)
+            found[row] = _best(score[score > 0], candidates[score > 0], k)
         return found
 
     def _by_direction(
@@ -179,38 +203,50 @@ class Neighbours:
         by: str,
         covered: list[Sae],
         within: str,
-        con: duckdb.DuckDBPyConnection,
     ) -> dict[int, Hits]:
         found = {}
         models: dict[int, list[int]] = {}
         for row in rows:
             models.setdefault(self.sae_of(row).model_id, []).append(row)
         for model_id, mine in models.items():
-            saes = [sae for sae in self.saes if sae.model_id == model_id]
-            # Rows of this model's own matrix: its SAEs one after the other.
-            sizes = [sae.end - sae.begin for sae in saes]
-            offsets = dict(zip((s.sae_id for s in saes), np.cumsum([0, *sizes]), strict=False))
-            searched = [sae for sae in saes if sae in covered]
-            if not searched:
+            model = self._models[model_id]
+            ranges = [model.local(sae) for sae in model.saes if sae in covered]
+            if not ranges:
                 raise BadInput(
                     f"Directions compare within one model: {within!r} holds none of "
-                    f"{saes[0].model!r}; leave `within` out, or use by := 'activation'."
+                    f"{model.name!r}; leave `within` out, or use by := 'activation'."
                 )
-            index = self._direction_index(by, saes, con)
-            ranges = [
-                (int(offsets[s.sae_id]), int(offsets[s.sae_id]) + s.end - s.begin) for s in searched
-            ]
-            rows_of_model = np.concatenate([np.arange(s.begin, s.end) for s in saes])
-            local = np.searchsorted(rows_of_model, mine)
-            queries = np.ascontiguousarray(index.vectors[local])
-            dead = int(np.count_nonzero(~self.alive[rows_of_model]))
-            _, proposed = index.search(queries, k + 1 + _SPARE + dead, ranges)
-            for row, query, candidates in zip(mine, queries, proposed, strict=True):
-                score = index.vectors[candidates].astype(np.float64) @ query.astype(np.float64)
-                global_rows = rows_of_model[candidates]
-                score = np.clip(score, -1.0, 1.0)
-                usable = (global_rows != row) & self.alive[global_rows]
-                found[row] = _best(score, global_rows, k, usable)
+            index = self._direction_index(by, model)
+            queries = index.vectors[np.searchsorted(model.rows, mine)]
+            hits = self._cosines(index, model, mine, queries, k + 1 + _SPARE, ranges)
+            n_searched = sum(end - begin for begin, end in ranges)
+            for place, row in enumerate(mine):
+                score, near = hits[place]
+                if len(score) < k and n_searched > k + 1 + _SPARE:
+                    # Nothing but opposite directions and dead features left: score them all.
+                    ((score, near),) = self._cosines(
+                        index, model, [row], queries[place : place + 1], n_searched, ranges
+                    )
+                found[row] = _best(score, near, k)
+        return found
+
+    def _cosines(
+        self,
+        index: FlatIndex,
+        model: _Model,
+        rows: list[int],
+        queries: NDArray[np.float32],
+        n: int,
+        ranges: Ranges,
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """(cosine, row) of the live ones among the n nearest of each query, itself left out."""
+        _, proposed = index.search(queries, n, ranges)
+        found = []
+        for row, query, candidates in zip(rows, queries, proposed, strict=True):
+            near = model.rows[candidates]
+            usable = (near != row) & self.alive[near]
+            score = index.vectors[candidates[usable]].astype(np.float64) @ query
+            found.append((np.clip(score, -1.0, 1.0), near[usable]))
         return found
 
     def _correlations(
@@ -248,13 +284,12 @@ class Neighbours:
 
     # -- arrays -------------------------------------------------------------------------------
 
-    def _activation_arrays(
-        self, con: duckdb.DuckDBPyConnection
-    ) -> tuple[FlatIndex, _WordActivations]:
+    def _activation_arrays(self) -> tuple[FlatIndex, _WordActivations]:
         with self._lock:
             if self._words is None or self._signatures is None:
-                self._words = self._load_words(con)
-                self._signatures = self._load_signatures(con)
+                with closing(self._connect()) as con:
+                    self._words = self._load_words(con)
+                    self._signatures = self._load_signatures(con)
             return self._signatures, self._words
 
     def _load_signatures(self, con: duckdb.DuckDBPyConnection) -> FlatIndex:
@@ -264,31 +299,26 @@ class Neighbours:
         shape = (self.n_features, _width(con, "signature"))
         return FlatIndex(self._cache.array("signatures", "<f4", shape, fill))
 
-    def _direction_index(
-        self, by: str, saes: list[Sae], con: duckdb.DuckDBPyConnection
-    ) -> FlatIndex:
-        key = (by, saes[0].model_id)
+    def _direction_index(self, by: str, model: _Model) -> FlatIndex:
+        key = (by, model.model_id)
         with self._lock:
             if key not in self._directions:
 
                 def fill(out: NDArray[Any]) -> None:
-                    _copy_vectors(con, by, out, saes)
-                    norm = np.linalg.norm(out.astype(np.float64), axis=1, keepdims=True)
+                    with closing(self._connect()) as con:
+                        _copy_vectors(con, by, out, model.saes)
+                    norm = np.linalg.norm(out, axis=1, keepdims=True)
                     out /= np.where(norm > 0, norm, 1.0)
+                    out[~self.alive[model.rows]] = 0.0  # nobody's neighbours
 
-                shape = (sum(sae.end - sae.begin for sae in saes), saes[0].d_model)
-                name = f"{by}-{saes[0].model_id}"
+                shape = (len(model.rows), model.saes[0].d_model)
+                name = f"{by}-{model.model_id}"
                 self._directions[key] = FlatIndex(self._cache.array(name, "<f4", shape, fill))
             return self._directions[key]
 
     def _load_words(self, con: duckdb.DuckDBPyConnection) -> _WordActivations:
-        sums = con.execute(
-            "select word_n_active, word_sum_q, word_sum_q2 from features order by feature_id"
-        ).fetchnumpy()
+        n_active, sum_q, sum_q2 = _columns(con, "word_n_active", "word_sum_q", "word_sum_q2")
         ((n_words,),) = con.execute("select n_words from corpora where corpus_id = 0").fetchall()
-        n_active = np.asarray(sums["word_n_active"], np.int64)
-        sum_q = np.asarray(sums["word_sum_q"], np.float64)
-        sum_q2 = np.asarray(sums["word_sum_q2"], np.float64)
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_active)])
         n_entries = (int(indptr[-1]),)
 
@@ -306,7 +336,7 @@ class Neighbours:
             kept["words-word"],
             kept["words-q"],
             sum_q / n_words,
-            np.sqrt(np.maximum(sum_q2 - sum_q * sum_q / n_words, 0.0)),
+            np.sqrt(np.maximum(sum_q2 - sum_q.astype(np.float64) ** 2 / n_words, 0.0)),
             n_words,
         )
 
@@ -320,11 +350,35 @@ def _read_saes(con: duckdb.DuckDBPyConnection) -> list[Sae]:
         order by s.first_feature_id
         """
     ).fetchall()
-    saes, begin = [], 0
-    for *place, first_feature_id, d_sae in rows:
-        saes.append(Sae(*place, first_feature_id, begin, begin + d_sae))
-        begin += d_sae
+    saes: list[Sae] = []
+    begin = 0
+    for sae_id, name, model_id, model, d_model, first_feature_id, d_sae in rows:
+        end = begin + d_sae
+        saes.append(Sae(sae_id, name, model_id, model, d_model, first_feature_id, begin, end))
+        begin = end
     return saes
+
+
+def _by_model(saes: list[Sae]) -> dict[int, _Model]:
+    grouped: dict[int, list[Sae]] = {}
+    for sae in saes:
+        grouped.setdefault(sae.model_id, []).append(sae)
+    return {
+        model_id: _Model(
+            model_id,
+            mine[0].model,
+            mine,
+            np.concatenate([np.arange(sae.begin, sae.end) for sae in mine]),
+        )
+        for model_id, mine in grouped.items()
+    }
+
+
+def _columns(con: duckdb.DuckDBPyConnection, *names: str) -> list[NDArray[Any]]:
+    """Columns of the table features, in the order of feature_id."""
+    query = f"select {', '.join(names)} from features order by feature_id"
+    found = con.execute(query).fetchnumpy()
+    return [np.asarray(found[name]) for name in names]
 
 
 def _ranges(saes: list[Sae]) -> Ranges:
@@ -353,10 +407,7 @@ def _copy_vectors(
             done += batch.num_rows
 
 
-def _best(
-    score: NDArray[np.float64], row: NDArray[np.int64], k: int, usable: NDArray[np.bool_]
-) -> Hits:
-    """The k best of the usable candidates; equal scores go by row."""
-    score, row = score[usable], row[usable]
+def _best(score: NDArray[np.float64], row: NDArray[np.int64], k: int) -> Hits:
+    """The k best candidates; equal scores go by row."""
     order = np.lexsort((row, -score))[:k]
     return Hits(score[order], row[order])
