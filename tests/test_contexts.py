@@ -101,6 +101,14 @@ def test_a_batch_closes_at_its_size(documents, context, batch_tokens):
         assert batch.input_ids.size >= batch_tokens or rows * (context + 1) >= 4 * batch_tokens
 
 
+def test_a_long_context_after_many_short_ones_pads_no_huge_batch():
+    lengths = [1] * 300 + [50] + [1] * 300
+    documents = [np.zeros(n, np.int32) for n in lengths]
+    made = list(batches(contexts(documents, 50, BOS), 200, PAD))
+    assert max(batch.input_ids.size for batch in made) <= 4 * 200 + 51
+    assert sum(batch.keep.sum() for batch in made) == 650
+
+
 @given(DOCUMENTS, st.integers(1, 9), st.integers(1, 40))
 def test_chunks_are_the_contexts_in_order(documents, context, chunk_tokens):
     expected = [one.first for one in contexts(documents, context, BOS)]
@@ -172,6 +180,14 @@ def test_the_state_is_where_the_next_batch_begins():
         assert again == next(made).input_ids.tolist()
 
 
+def test_a_state_taken_or_given_is_a_copy():
+    stream = training(["abcd"])
+    taken = stream.state()
+    stream.restore(taken)
+    read(stream, 2)
+    assert taken == training(["abcd"]).state()
+
+
 def test_it_starts_over_at_the_end():
     stream = training(["abcd", "ef"], bos_id=BOS)
     assert read(stream, 7) == ["abc", "d", "ef", "abc", "d", "ef", "abc"]
@@ -186,7 +202,7 @@ def test_more_documents_than_are_tokenized_at_once():
 
 
 def test_reference_documents_are_kept_out_of_training():
-    stream = training(["ref", "abc", "de"], skip_documents=1)
+    stream = training(["refer", "abc", "de"], skip_documents=1)  # as many characters are left
     assert read(stream, 5) == ["abc", "de", "abc", "de", "abc"]
     assert not stream.saw_reference
 
@@ -210,6 +226,7 @@ def test_a_rest_without_tokens_brings_the_reference_back():
     stream = training(["ab", "~~~~"], skip_documents=1)
     assert read(stream, 2) == ["ab", "ab"]
     assert stream.saw_reference
+    assert stream.state()["epoch"] == 2  # it is not tried without the reference again
 
 
 def test_a_corpus_without_tokens_is_refused():
