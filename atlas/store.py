@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import secrets
@@ -45,6 +46,7 @@ _CONFIG = {
 }
 _POLL_SECONDS = 0.1
 _open: weakref.WeakSet[Atlas] = weakref.WeakSet()
+_serial = itertools.count()
 
 
 class Atlas:
@@ -246,19 +248,22 @@ class Atlas:
         )
         if known == (0,):
             return
+        # Functions belong to the process's one database object, which every Atlas of this file
+        # shares, so each takes a name of its own.
+        name = f"{stub}_py{next(_serial)}"
         self._connection.create_function(
-            f"{stub}_py",
+            name,
             function,
             list(parameters),
             returns,
             type=ARROW,
             side_effects=side_effects,
         )
-        names = [f"a{i}" for i in range(len(parameters))]
-        casts = [f"{name}::{kind}" for name, kind in zip(names, parameters, strict=True)]
+        arguments = [f"a{i}" for i in range(len(parameters))]
+        casts = [f"{one}::{kind}" for one, kind in zip(arguments, parameters, strict=True)]
         redirect = (
-            f"create or replace temp macro {stub}({', '.join(names)}) as"
-            f" {stub}_py({', '.join(casts)})"
+            f"create or replace temp macro {stub}({', '.join(arguments)}) as"
+            f" {name}({', '.join(casts)})"
         )
         self._connection.execute(redirect)
         self._redirects.append(redirect)
