@@ -102,7 +102,7 @@ def test_a_batch_closes_at_its_size(documents, context, batch_tokens):
 
 
 def test_a_long_context_after_many_short_ones_pads_no_huge_batch():
-    lengths = [1] * 300 + [50] + [1] * 300
+    lengths = [1] * 299 + [50] + [1] * 301
     documents = [np.zeros(n, np.int32) for n in lengths]
     made = list(batches(contexts(documents, 50, BOS), 200, PAD))
     assert max(batch.input_ids.size for batch in made) <= 4 * 200 + 51
@@ -183,6 +183,8 @@ def test_the_state_is_where_the_next_batch_begins():
 def test_a_state_taken_or_given_is_a_copy():
     stream = training(["abcd"])
     taken = stream.state()
+    read(stream, 1)
+    assert taken == training(["abcd"]).state()
     stream.restore(taken)
     read(stream, 2)
     assert taken == training(["abcd"]).state()
