@@ -17,7 +17,7 @@ create table runs (
     command varchar,        -- 'ingest'
     plan varchar,           -- sha256 of everything that decides the result
     config varchar,         -- JSON: the options as resolved
-    versions varchar,       -- JSON: package versions and platform
+    circumstances varchar,  -- JSON: package versions, device, threads, reference corpus
     seed bigint,
     started_at timestamp,
     ended_at timestamp,

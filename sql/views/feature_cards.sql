@@ -1,5 +1,7 @@
 -- Features as one would introduce them: label, statistics, top words and tokens. One row per feature.
 --
+-- Restricted to one number of feature_id, it costs milliseconds in an atlas of any size; by name, it
+-- reads the statistics of all features first.
 -- feature: name, `model/layer-hook[-variant]/index`
 -- label, label_score: see best_labels
 -- density: share of the reference corpus' tokens on which the feature is active
@@ -9,6 +11,7 @@
 -- promotes, suppresses: token texts that the decoder direction makes more, and less, likely
 --
 --     select feature, label, density, top_words from feature_cards where alive order by max_activation desc limit 5
+--
 --     from feature_cards where feature = 'toy-a/0-resid_post/12'
 create or replace view feature_cards as
 select
@@ -18,46 +21,10 @@ select
     features.density,
     features.sum_q * saes.scale / nullif(features.n_active, 0) as mean_activation,
     features.max_q * saes.scale as max_activation,
-    coalesce(
-        (
-            select list(word_stats.form order by word_stats.sum_q desc, word_stats.form)
-            from word_stats
-            where word_stats.feature_id = features.feature_id
-        ),
-        []
-    ) as top_words,
-    coalesce(
-        (
-            select list(vocabulary.text order by token_stats.sum_q desc, token_stats.token_id)
-            from token_stats
-            join vocabulary using (token_id)
-            where token_stats.feature_id = features.feature_id
-            and vocabulary.tokenizer_id = models.tokenizer_id
-        ),
-        []
-    ) as top_tokens,
-    coalesce(
-        (
-            select list(vocabulary.text order by token_effects.rank)
-            from token_effects
-            join vocabulary using (token_id)
-            where token_effects.feature_id = features.feature_id
-            and vocabulary.tokenizer_id = models.tokenizer_id
-            and token_effects.rank > 0
-        ),
-        []
-    ) as promotes,
-    coalesce(
-        (
-            select list(vocabulary.text order by token_effects.rank desc)
-            from token_effects
-            join vocabulary using (token_id)
-            where token_effects.feature_id = features.feature_id
-            and vocabulary.tokenizer_id = models.tokenizer_id
-            and token_effects.rank < 0
-        ),
-        []
-    ) as suppresses,
+    coalesce(by_word.top_words, []) as top_words,
+    coalesce(by_token.top_tokens, []) as top_tokens,
+    coalesce(by_effect.promotes, []) as promotes,
+    coalesce(by_effect.suppresses, []) as suppresses,
     features.alive,
     features.n_active,
     models.name as model,
@@ -69,4 +36,40 @@ select
 from features
 join saes using (sae_id)
 join models using (model_id)
-left join best_labels using (feature_id);
+left join best_labels on best_labels.feature_id = features.feature_id
+left join (
+    select
+        feature_id,
+        list(form order by sum_q desc, form) as top_words
+    from word_stats
+    group by feature_id
+) as by_word on by_word.feature_id = features.feature_id
+left join (
+    select
+        token_stats.feature_id,
+        list(vocabulary.text order by token_stats.sum_q desc, token_stats.token_id) as top_tokens
+    from token_stats
+    join features on features.feature_id = token_stats.feature_id
+    join saes using (sae_id)
+    join models using (model_id)
+    join vocabulary
+        on vocabulary.tokenizer_id = models.tokenizer_id
+        and vocabulary.token_id = token_stats.token_id
+    group by token_stats.feature_id
+) as by_token on by_token.feature_id = features.feature_id
+left join (
+    select
+        token_effects.feature_id,
+        list(vocabulary.text order by token_effects.rank)
+            filter (token_effects.rank > 0) as promotes,
+        list(vocabulary.text order by token_effects.rank desc)
+            filter (token_effects.rank < 0) as suppresses
+    from token_effects
+    join features on features.feature_id = token_effects.feature_id
+    join saes using (sae_id)
+    join models using (model_id)
+    join vocabulary
+        on vocabulary.tokenizer_id = models.tokenizer_id
+        and vocabulary.token_id = token_effects.token_id
+    group by token_effects.feature_id
+) as by_effect on by_effect.feature_id = features.feature_id;

@@ -10,8 +10,8 @@
 -- model that is not causal
 -- ce_spliced: the same with x̂ in the place of x
 -- ce_zero: the same with zeros in the place of x
--- ce_recovered: (ce_zero − ce_spliced) / (ce_zero − ce): 1 is a perfect reconstruction
--- ce_tokens: how many tokens the four above were measured on, from the corpus' beginning
+-- ce_recovered: (ce_zero − ce_spliced) / (ce_zero − ce): 1 is perfect; null where zeros do no harm
+-- ce_tokens: how many predictions the four above average, in contexts spread over the corpus
 -- held_out: true if training never saw the reference documents
 --
 --     select sae, l0, explained_variance, ce_recovered from sae_cards order by sae_id

@@ -2,7 +2,7 @@
 --
 -- text: the stretch, with «the token» on which the activation peaks marked, and ⏎ for a line break
 -- activation: at that token, in the SAE's units
--- stratum: 'top' for the strongest of all, then 'q5' (strongest fifth of the active tokens) to 'q1'
+-- stratum: 'top' for the strongest of all, or 'q1' (weakest fifth of the active tokens) to 'q5'
 -- split: 'explain' or 'score', which never share a document, so that an explanation made from one
 -- can be scored on the other
 --

@@ -19,6 +19,7 @@ asked as (
             "by"::varchar,
             error('by is ''activation'', ''decoder'' or ''encoder'', not ''' || "by" || '''.')
         ) as measure,
+        within as within,
         saes_in(within) as sae_ids
 ),
 own as (
@@ -28,10 +29,18 @@ own as (
         features.word_sum_q2,
         saes.model_id,
         asked.measure,
-        asked.sae_ids
+        case
+            when asked.measure = 'activation'
+            or list_has_any(asked.sae_ids, saes_in(models.name)) then asked.sae_ids
+            else error(
+                'Directions compare within one model: ''' || asked.within || ''' holds none of '''
+                || models.name || '''; leave `within` out, or use by := ''activation''.'
+            )::integer[]
+        end as sae_ids
     from asked
     join features on features.feature_id = asked.feature_id
     join saes on saes.sae_id = features.sae_id
+    join models on models.model_id = saes.model_id
     where features.alive
 ),
 own_words as (

@@ -1,0 +1,35 @@
+-- No row refers to a row that is not there.
+select
+    'documents.corpus_id' as refers, document_id as row, corpus_id as missing
+from documents anti join corpora using (corpus_id)
+union all
+select 'words.document_id', word, document_id from words anti join documents using (document_id)
+union all
+select 'tokens.document_id', token, document_id from tokens anti join documents using (document_id)
+union all
+select 'vocabulary.tokenizer_id', token_id, tokenizer_id
+from vocabulary anti join tokenizers using (tokenizer_id)
+union all
+select 'models.tokenizer_id', model_id, tokenizer_id
+from models anti join tokenizers using (tokenizer_id)
+union all
+select 'saes.model_id', sae_id, model_id from saes anti join models using (model_id)
+union all
+select 'sae_metrics.sae_id', null, sae_id from sae_metrics anti join saes using (sae_id)
+union all
+select 'features.sae_id', feature_id, sae_id from features anti join saes using (sae_id)
+union all
+select 'vectors.feature_id', null, feature_id from vectors anti join features using (feature_id)
+union all
+select 'examples.feature_id', null, feature_id from examples anti join features using (feature_id)
+union all
+select 'token_effects.feature_id', null, feature_id
+from token_effects anti join features using (feature_id)
+union all
+select 'token_stats.feature_id', null, feature_id
+from token_stats anti join features using (feature_id)
+union all
+select 'word_stats.feature_id', null, feature_id
+from word_stats anti join features using (feature_id)
+union all
+select 'labels.feature_id', null, feature_id from labels anti join features using (feature_id)
