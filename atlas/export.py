@@ -32,7 +32,16 @@ _SUFFIXES = {
     ".jsonl": "ndjson",
     ".json": "json",
 }
-_PACKAGES = ("duckdb", "numpy", "pyarrow", "torch", "transformers", "faiss-cpu", "faiss-gpu")
+_PACKAGES = (
+    "feature-atlas",
+    "duckdb",
+    "numpy",
+    "pyarrow",
+    "torch",
+    "transformers",
+    "faiss-cpu",
+    "faiss-gpu",
+)
 
 PARTS = {
     "labels": """
@@ -203,8 +212,8 @@ def export(
 
 def _write(
     atlas: Atlas, query: str, path: Path, kind: str, progress: Progress
-) -> tuple[int, list[dict[str, str]]]:
-    """Write the data file; the number of its rows and its columns."""
+) -> tuple[int, dict[str, str]]:
+    """Write the data file; the number of its rows, and its columns with their DuckDB types."""
     connection = atlas.cursor()
     try:
         if kind == "parquet":
@@ -212,7 +221,7 @@ def _write(
             written = connection.execute("select count(*) from read_parquet(?)", [str(path)])
             count = int(written.fetchall()[0][0])
             relation = connection.sql("select * from read_parquet(?)", params=[str(path)])
-            columns = list(zip(relation.columns, map(str, relation.types), strict=True))
+            columns = dict(zip(relation.columns, map(str, relation.types), strict=True))
         else:
             rows = run(connection, query, progress=progress)
             if rows is None:
@@ -222,10 +231,10 @@ def _write(
                 progress.task("export", None, "rows") as task,
             ):
                 count = write_text(_counted(rows, task.advance), stream, kind)
-            columns = [(column.name, column.type) for column in rows.columns]
+            columns = {column.name: column.type for column in rows.columns}
     finally:
         connection.close()
-    return count, [{"name": name, "type": type_} for name, type_ in columns]
+    return count, columns
 
 
 def _counted(rows: Rows, advance: Callable[[float], None]) -> Rows:
@@ -243,7 +252,7 @@ def _manifest(
     name: str,
     kind: str,
     rows: int,
-    columns: list[dict[str, str]],
+    columns: dict[str, str],
     sha256: str,
 ) -> dict[str, Any]:
     models = atlas.rows("select name, source, revision, sha256 from models order by model_id")
@@ -274,9 +283,7 @@ def _manifest(
 
 
 def _versions() -> dict[str, str]:
-    from atlas import __version__
-
-    found = {"python": platform.python_version(), "feature-atlas": __version__}
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

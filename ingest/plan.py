@@ -171,7 +171,7 @@ def corpus_fingerprint(source: str, text_field: str | None) -> str:
     Of each file its name, its length and its first and last MiB; of a data set on the hub its name.
     """
     digest = hashlib.sha256(f"{text_field}\0".encode())
-    path = Path(source)
+    path = Path(source).expanduser()
     if not path.exists():
         digest.update(source.encode())
         return digest.hexdigest()

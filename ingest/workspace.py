@@ -49,6 +49,10 @@ class Workspace:
             os.fsync(stream.fileno())
         part.replace(path)
 
+    def has_results(self) -> bool:
+        """Whether anything here took long to make."""
+        return self.read("trained") is not None or any(self.folder.glob("training/*"))
+
     def remove(self) -> None:
         """Delete the folder, and the root with it if no other plan is under way."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -58,7 +62,7 @@ class Workspace:
 
 @contextlib.contextmanager
 def workspace(atlas: Path, key: str) -> Iterator[Workspace]:
-    """The work folder of that key, held by this process alone; AtlasLocked if another one has it."""
+    """The work folder of that key, held by this process alone; AtlasLocked otherwise."""
     folder = work_root(atlas) / key
     try:
         folder.mkdir(parents=True, exist_ok=True)

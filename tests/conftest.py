@@ -16,3 +16,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real models and texts at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic atlas; for reading only, as all tests share it."""
+    from tests.synthetic import build_synthetic
+
+    return build_synthetic(tmp_path_factory.mktemp("toy") / "toy.atlas")

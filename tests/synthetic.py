@@ -124,7 +124,7 @@ def build_tables(seed: int, documents: int, width: int, forms: int) -> dict[str,
         )  # fmt: skip
     add(
         "runs", run_id=0, command="synthetic", plan=_sha(str((seed, documents, width))),
-        config=json.dumps({"documents": documents, "width": width}), versions="{}", seed=seed,
+        config=json.dumps({"documents": documents, "width": width}), circumstances="{}", seed=seed,
         started_at=np.datetime64("2026-01-01T00:00:00", "us"),
         ended_at=np.datetime64("2026-01-01T00:01:00", "us"), status="done",
     )  # fmt: skip

@@ -1,0 +1,77 @@
+"""`atlas ingest`: train SAEs on a model and add their features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atlas.cli._options import AtlasCommand, atlas_argument, wait_option
+from atlas.cli._progress import Reporter
+from atlas.names import HOOKS
+
+
+@click.command(
+    cls=AtlasCommand,
+    examples=[
+        "atlas ingest my.atlas EleutherAI/pythia-70m --corpus stories.txt --layers 2-4",
+        "atlas ingest my.atlas gpt2 --corpus NeelNanda/pile-10k --hook resid_pre --k 32",
+        "atlas ingest my.atlas models/my-llama --layers all --dry-run",
+    ],
+)
+@atlas_argument
+@click.argument("model")
+@click.option(
+    "--corpus",
+    metavar="SRC",
+    help="Text to train on: .txt, .jsonl[.gz], .json, .parquet, a folder of these, or a Hugging "
+    "Face dataset. A new atlas takes its reference corpus from the beginning of it.  "
+    "[default: the atlas's reference corpus]",
+)
+@click.option("--name", help="What the atlas calls the model.  [default: last part of MODEL]")
+@click.option("--revision", help="Branch, tag or commit on the hub.")
+@click.option("--layers", default="all", metavar="0,2-4|all", help="Layers to train SAEs on.")
+@click.option("--hook", default="resid_post", type=click.Choice(HOOKS), help="Where in the block.")
+@click.option("--variant", help="Ends the SAEs' names, so that several of one layer can coexist.")
+@click.option("--arch", default="topk", type=click.Choice(["topk"]), help="SAE architecture.")
+@click.option("--width", default="8x", metavar="1024|8x", help="Features, or times the input's.")
+@click.option("--k", default=16, metavar="N", type=int, help="Active features per token.")
+@click.option("--train-tokens", default="2M", metavar="N", help="Tokens to train on.")
+@click.option(
+    "--reference-tokens",
+    default="300k",
+    metavar="N",
+    help="Size of a new atlas's reference corpus, in this model's tokens; an atlas keeps the one "
+    "it has.",
+)
+@click.option(
+    "--context", default=128, metavar="N", type=int, help="Tokens the model reads at once."
+)
+@click.option("--seed", default=0, metavar="N", type=int, help="Decides all that is random.")
+@click.option("--device", default="auto", metavar="auto|cpu|cuda", help="Where to compute.")
+@click.option("--block-path", metavar="PATH", help="Where the model's blocks are: model.layers.")
+@click.option("--text-field", metavar="NAME", help="Field of the corpus's records with the text.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
+@wait_option
+def command(atlas_path: Path, dry_run: bool, wait: float, **options: Any) -> None:
+    """Train SAEs on a language model and add their features to ATLAS.
+
+    MODEL is a Hugging Face id or a folder in that form. ATLAS is made if it is not there. Killed at
+    any point and given again, the command goes on where it stopped.
+    """
+    reporter = Reporter()
+    with reporter.task("loading", None, "steps"):
+        from atlas.ingest.plan import IngestOptions
+        from atlas.ingest.run import ingest, prepare
+
+    chosen = IngestOptions(**options)
+    if dry_run:
+        for key, value in prepare(atlas_path, chosen, wait=wait).summary().items():
+            click.echo(f"{key + ':':<16}{value}")
+        return
+    outcome = ingest(atlas_path, chosen, progress=reporter, wait=wait)
+    if not outcome.added:
+        reporter.notice(f"{atlas_path} has these SAEs already; nothing to do.")
+    for name in outcome.saes:
+        click.echo(name)

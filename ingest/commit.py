@@ -1,0 +1,345 @@
+"""Adds a finished run to the atlas: one short transaction, all or nothing."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atlas.errors import BadInput
+from atlas.ingest.forms import WordForms
+from atlas.ingest.models import LanguageModel
+from atlas.ingest.parts import ENTRY_SCHEMA, Parts
+from atlas.ingest.plan import IngestOptions, Plan
+from atlas.ingest.reference import Reference
+from atlas.ingest.tokens import TokenStream, vocabulary_texts
+from atlas.names import SaeName
+from atlas.progress import Task
+from atlas.sae import SaeWeights
+from atlas.store import Atlas, remove
+
+_TOKEN_COLUMNS = ("token", "first_token", "last_token")
+
+
+@dataclass(frozen=True)
+class FinishedSae:
+    """One SAE, trained, run over the reference corpus and analysed."""
+
+    name: SaeName
+    weights: SaeWeights
+    parts: Parts
+    tables: Path
+    """Folder of the Parquet files that `analyze` wrote, one a table."""
+    metrics: dict[str, float]
+    held_out: bool
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """All that one ingest adds to an atlas."""
+
+    plan: Plan
+    options: IngestOptions
+    circumstances: Mapping[str, object]
+    """Versions, device and threads."""
+    started_at: datetime.datetime
+    reference: Reference
+    forms: WordForms
+    model: LanguageModel
+    tokenizer_sha256: str
+    stream: TokenStream
+    saes: Sequence[FinishedSae]
+
+
+def commit(path: Path, run: FinishedRun, scratch: Path, task: Task, *, wait: float) -> None:
+    """Add the run to the atlas at `path`, which is made if it is not there.
+
+    A new atlas is built at `scratch` (same file system) and linked into place when complete, so
+    that nobody ever sees half of one; an existing one is written in one transaction.
+    """
+    if not path.exists():
+        remove(scratch)
+        with Atlas.create(scratch) as atlas:
+            _add(atlas, run, task)
+            atlas.execute("checkpoint")
+        try:
+            os.link(scratch, path)
+        except FileExistsError:
+            pass  # Another ingest made the atlas meanwhile: add to that one, below.
+        except OSError:
+            scratch.rename(path)  # A file system without links.
+            return
+        else:
+            return
+        finally:
+            remove(scratch)
+    with Atlas.open(path, write=True, wait=wait) as atlas:
+        _add(atlas, run, task)
+
+
+def _add(atlas: Atlas, run: FinishedRun, task: Task) -> None:
+    with atlas.transaction():
+        run_id = _next(atlas, "runs", "run_id")
+        _add_reference(atlas, run, run_id)
+        tokenizer_id, first_token = _add_tokenizer(atlas, run, run_id)
+        model_id = _add_model(atlas, run, tokenizer_id, run_id)
+        for sae in run.saes:
+            _add_sae(atlas, run, sae, model_id, first_token, run_id)
+            task.advance()
+        _add_run(atlas, run, run_id)
+        atlas.advance_stamp(run.plan.sha256)
+
+
+def _next(atlas: Atlas, table: str, column: str) -> int:
+    found = atlas.rows(f"select coalesce(max({column}) + 1, 0) from {table}")
+    return int(found[0][0])
+
+
+def _add_run(atlas: Atlas, run: FinishedRun, run_id: int) -> None:
+    atlas.execute(
+        "insert into runs by name select ? as run_id, 'ingest' as command, ? as plan, ? as config,"
+        " ? as circumstances, ? as seed, ? as started_at, ? as ended_at, 'done' as status",
+        [
+            run_id,
+            run.plan.sha256,
+            json.dumps(asdict(run.options)),
+            json.dumps(run.circumstances),
+            run.plan.seed,
+            run.started_at,
+            datetime.datetime.now(datetime.UTC).replace(tzinfo=None),
+        ],
+    )
+
+
+def _add_reference(atlas: Atlas, run: FinishedRun, run_id: int) -> None:
+    reference = run.reference
+    known = atlas.row("select sha256 from corpora where corpus_id = 0")
+    if known is not None:
+        if known[0] != reference.sha256:
+            raise BadInput(
+                f"{atlas.path} was given another reference corpus while this ingest ran; give the "
+                "command again to measure the model on that one."
+            )
+        return
+    documents = reference.documents
+    atlas.execute(
+        "insert into corpora values (0, ?, ?, null, ?, ?, ?, ?, ?)",
+        [
+            reference.name,
+            reference.source,
+            reference.sha256,
+            len(documents),
+            reference.n_characters,
+            reference.n_words,
+            run_id,
+        ],
+    )
+    _insert(
+        atlas,
+        "documents",
+        {
+            "document_id": np.arange(len(documents)),
+            "corpus_id": np.zeros(len(documents), np.int32),
+            "source": [document.source for document in documents],
+            "text": [document.text for document in documents],
+        },
+    )
+    document = np.repeat(np.arange(len(documents)), np.diff(reference.first_word))
+    _insert(
+        atlas,
+        "words",
+        {
+            "word": np.arange(reference.n_words),
+            "document_id": document,
+            "start_char": reference.word_start,
+            "end_char": reference.word_end,
+            "form": pa.array(run.forms.written_forms).take(pa.array(run.forms.written)),
+        },
+    )
+
+
+def _add_tokenizer(atlas: Atlas, run: FinishedRun, run_id: int) -> tuple[int, int]:
+    """(tokenizer_id, first_token) of the run's tokenizer, added if the atlas has not met it."""
+    known = atlas.row(
+        "select tokenizer_id, first_token from tokenizers where sha256 = ?", [run.tokenizer_sha256]
+    )
+    if known is not None:
+        return int(known[0]), int(known[1])
+    tokenizer_id = _next(atlas, "tokenizers", "tokenizer_id")
+    first_token = _next(atlas, "tokens", "token")
+    stream = run.stream
+    texts = vocabulary_texts(run.model.tokenizer)
+    n_tokens = len(stream.token_id)
+    atlas.execute(
+        "insert into tokenizers values (?, ?, ?, ?, ?, ?, ?)",
+        [
+            tokenizer_id,
+            run.plan.model,
+            run.tokenizer_sha256,
+            len(texts),
+            first_token,
+            n_tokens,
+            run_id,
+        ],
+    )
+    _insert(
+        atlas,
+        "vocabulary",
+        {
+            "tokenizer_id": np.full(len(texts), tokenizer_id, np.int32),
+            "token_id": np.arange(len(texts), dtype=np.int32),
+            "text": texts,
+            "n_tokens": np.bincount(stream.token_id, minlength=len(texts))[: len(texts)],
+        },
+    )
+    _insert(
+        atlas,
+        "tokens",
+        {
+            "token": np.arange(first_token, first_token + n_tokens),
+            "document_id": stream.document,
+            "position": stream.position,
+            "token_id": stream.token_id,
+            "start_char": stream.start,
+            "end_char": stream.end,
+            "word": stream.word,
+        },
+    )
+    return tokenizer_id, first_token
+
+
+def _add_model(atlas: Atlas, run: FinishedRun, tokenizer_id: int, run_id: int) -> int:
+    """model_id of the run's model, added if the atlas has not met it."""
+    known = atlas.row("select model_id, sha256 from models where name = ?", [run.plan.model])
+    model = run.model
+    if known is not None:
+        if known[1] != model.sha256:
+            raise BadInput(
+                f"{atlas.path} was given another model named {run.plan.model!r} while this ingest "
+                "ran; give the command again with --name."
+            )
+        return int(known[0])
+    model_id = _next(atlas, "models", "model_id")
+    atlas.execute(
+        "insert into models values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            model_id,
+            run.plan.model,
+            model.source,
+            model.revision,
+            model.sha256,
+            model.model_type,
+            model.n_layers,
+            model.d_model,
+            model.n_parameters,
+            model.is_causal,
+            model.bos_id is not None,
+            model.block_path,
+            tokenizer_id,
+            run_id,
+        ],
+    )
+    return model_id
+
+
+def _add_sae(
+    atlas: Atlas, run: FinishedRun, sae: FinishedSae, model_id: int, first_token: int, run_id: int
+) -> None:
+    name, weights = str(sae.name), sae.weights
+    if atlas.row("select 1 from saes where name = ?", [name]) is not None:
+        raise BadInput(
+            f"{atlas.path} was given another SAE named {name} while this ingest ran; give the "
+            "command again with --variant."
+        )
+    sae_id = _next(atlas, "saes", "sae_id")
+    first_feature = int(
+        atlas.rows("select coalesce(max(first_feature_id + d_sae), 0) from saes")[0][0]
+    )
+    d_in, d_sae = weights.W_enc.shape
+    atlas.execute(
+        """
+        insert into saes by name
+        select
+            ? as sae_id, ? as model_id, ? as name, ? as layer, ? as hook, ? as variant,
+            ? as architecture, ? as d_in, ? as d_sae, ? as k, ? as first_feature_id,
+            ? as input_scale, ?::float[] as pre_bias, ?::float[] as b_dec, ? as scale,
+            ? as context, 'trained' as source, ? as sha256, ? as train_tokens, ? as held_out,
+            ? as run_id
+        """,
+        [
+            sae_id,
+            model_id,
+            name,
+            sae.name.layer,
+            sae.name.hook,
+            sae.name.variant,
+            weights.architecture,
+            d_in,
+            d_sae,
+            weights.k,
+            first_feature,
+            weights.input_scale,
+            weights.pre_bias.tolist(),
+            weights.b_dec.tolist(),
+            sae.parts.scale,
+            run.plan.context,
+            weights.sha256(),
+            run.plan.train_tokens,
+            sae.held_out,
+            run_id,
+        ],
+    )
+    for metric, value in sae.metrics.items():
+        atlas.execute(
+            "insert into sae_metrics values (?, ?, ?, ?)", [sae_id, metric, value, run_id]
+        )
+    for file in sorted(sae.tables.glob("*.parquet")):
+        constants = {"labels": {"run_id": run_id}, "features": {"sae_id": sae_id}}
+        _insert_file(atlas, file, first_feature, first_token, constants.get(file.stem, {}))
+    entries = pa.RecordBatchReader.from_batches(ENTRY_SCHEMA, sae.parts.batches())
+    _insert_rows(
+        atlas,
+        f"insert into activations select {first_feature} + index, {first_token} + token, q",
+        entries,
+    )
+
+
+def _insert(atlas: Atlas, table: str, columns: Mapping[str, object]) -> None:
+    """Add rows given as columns; a column that the table lacks is an error."""
+    _insert_rows(atlas, f"insert into {table} by name select *", pa.table(dict(columns)))
+
+
+def _insert_file(
+    atlas: Atlas, file: Path, first_feature: int, first_token: int, constants: Mapping[str, int]
+) -> None:
+    """Add a Parquet file named as its table, local numbers made the atlas's."""
+    source = pq.ParquetFile(file)
+    columns = source.schema_arrow.names
+    table = file.stem
+    changed = [f"{first_token} + {name} as {name}" for name in _TOKEN_COLUMNS if name in columns]
+    added = [f"{value}::integer as {name}" for name, value in constants.items()]
+    dropped = "" if table == "features" else "exclude (index)"
+    replaced = f"replace ({', '.join(changed)})" if changed else ""
+    selected = ", ".join([f"{first_feature} + index as feature_id", *added])
+    _insert_rows(
+        atlas,
+        f"insert into {table} by name select {selected}, * {dropped} {replaced}",
+        pa.RecordBatchReader.from_batches(source.schema_arrow, source.iter_batches()),
+    )
+
+
+def _insert_rows(atlas: Atlas, insert: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+    connection = atlas.execute("select 1")
+    connection.fetchall()
+    connection.register("_incoming", rows)
+    try:
+        atlas.execute(f"{insert} from _incoming")
+    finally:
+        connection.unregister("_incoming")

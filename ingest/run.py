@@ -1,0 +1,350 @@
+"""The ingest of one model, from text and weights to rows in an atlas.
+
+Stages, each resumed where an interrupted one stopped: the reference corpus and its tokens; training
+of all SAEs at once; one pass over the reference corpus; the analysis of each SAE; one transaction.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from atlas.errors import AtlasError, BadInput
+from atlas.ingest import reference as references
+from atlas.ingest.analyze import MeasuredCorpus, analyze_sae
+from atlas.ingest.commit import FinishedRun, FinishedSae, commit
+from atlas.ingest.contexts import ContextStream
+from atlas.ingest.corpus import Corpus, open_corpus
+from atlas.ingest.encode import encode_reference
+from atlas.ingest.forms import WordForms
+from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.plan import (
+    Circumstances,
+    IngestOptions,
+    Plan,
+    check_options,
+    corpus_fingerprint,
+    default_name,
+    parse_count,
+    parse_layers,
+    parse_width,
+    sae_names,
+)
+from atlas.ingest.quality import cross_entropies, reconstruction_metrics
+from atlas.ingest.reference import Reference
+from atlas.ingest.tokens import TokenStream, tokenizer_hash, vocabulary_texts
+from atlas.ingest.train import TrainConfig, train_saes
+from atlas.ingest.workspace import Workspace, work_root, workspace
+from atlas.names import check_model_name
+from atlas.progress import Progress, Silent
+from atlas.sae import SaeWeights
+from atlas.store import Atlas
+
+_PACKAGES = ("feature-atlas", "torch", "transformers", "tokenizers", "numpy", "duckdb", "regex")
+_BYTES_PER_ACTIVATION = 6.5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An ingest that was checked and can begin."""
+
+    path: Path
+    options: IngestOptions
+    plan: Plan
+    circumstances: Circumstances
+    model: LanguageModel
+    points: tuple[HookPoint, ...]
+    corpus: Corpus
+    reference: Reference | None
+    """The atlas's, or None where this ingest will choose one."""
+    done: bool
+    """The atlas has these SAEs, made by this very plan."""
+
+    def summary(self) -> dict[str, object]:
+        """What `--dry-run` shows."""
+        plan, model = self.plan, self.model
+        if self.reference is None:
+            n_tokens = parse_count(self.options.reference_tokens, "--reference-tokens")
+            measured = f"the first {n_tokens:,} tokens of {self.corpus.source}"
+        else:
+            n_tokens = self.reference.n_characters // 4
+            measured = f"the atlas's own {self.reference.name}, {self.reference.n_words:,} words"
+        weights = sum(2 * model.width(point) * plan.d_sae * 4 for point in self.points)
+        entries = n_tokens * plan.k * len(self.points) * _BYTES_PER_ACTIVATION
+        return {
+            "atlas": str(self.path),
+            "model": f"{plan.model} ({model.model_type}, {model.n_layers} layers, d_model "
+            f"{model.d_model}, {model.n_parameters:,} parameters)",
+            "saes": ", ".join(str(name) for name in plan.saes),
+            "architecture": f"{plan.arch}, d_sae {plan.d_sae:,}, k {plan.k}",
+            "training": f"{plan.train_tokens:,} tokens of {self.corpus.source}, context "
+            f"{plan.context}, seed {plan.seed}",
+            "reference": measured,
+            "device": self.circumstances.device,
+            "atlas grows by": f"about {(weights + entries) / 1e6:,.0f} MB",
+            "state": "in the atlas already" if self.done else self._state(),
+        }
+
+    def _state(self) -> str:
+        begun = (work_root(self.path) / self.circumstances.key(self.plan)).exists()
+        return "begun, would be gone on with" if begun else "not begun"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an ingest did."""
+
+    saes: tuple[str, ...]
+    added: bool
+    """False where the atlas had them already."""
+
+
+def prepare(
+    path: Path, options: IngestOptions, *, corpus: Corpus | None = None, wait: float = 0.0
+) -> Prepared:
+    """Check everything that can be checked without work, and load the model.
+
+    corpus: the text itself, in place of `options.corpus`.
+    """
+    check_options(options)
+    if not path.parent.is_dir():
+        raise BadInput(f"The folder {path.parent} does not exist; make it first.")
+    reference = None
+    known_models: dict[str, str] = {}
+    known_saes: dict[str, str] = {}
+    if path.exists():
+        with Atlas.open(path, wait=wait) as atlas:
+            reference = references.of_atlas(atlas)
+            known_models = dict(atlas.rows("select name, sha256 from models"))
+            known_saes = dict(atlas.rows("select name, plan from saes join runs using (run_id)"))
+    if corpus is not None:
+        fingerprint = references.texts_sha256(document.text for document in corpus)
+    elif options.corpus is not None:
+        corpus = open_corpus(options.corpus, text_field=options.text_field)
+        fingerprint = corpus_fingerprint(options.corpus, options.text_field)
+    elif reference is not None:
+        corpus, fingerprint = reference.as_corpus(), reference.sha256
+    else:
+        raise BadInput(f"{path} is a new atlas and needs a text: give one with --corpus.")
+    name = check_model_name(options.name or default_name(options.model))
+    model = LanguageModel.load(
+        options.model,
+        name=name,
+        revision=options.revision,
+        device=options.device,
+        block_path=options.block_path,
+    )
+    model.check_context(options.context)
+    if known_models.get(name, model.sha256) != model.sha256:
+        raise BadInput(
+            f"{path} has another model named {name!r} already; give this one another name with "
+            "--name."
+        )
+    points = tuple(
+        HookPoint(layer, options.hook) for layer in parse_layers(options.layers, model.n_layers)
+    )
+    d_sae = parse_width(options.width, model.width(points[0]))
+    if options.k > d_sae:
+        raise BadInput(
+            f"--k {options.k} is more than the {d_sae} features of --width "
+            f"{options.width}; lower it."
+        )
+    plan = Plan(
+        model=name,
+        model_sha256=model.sha256,
+        saes=sae_names(name, [point.layer for point in points], options.hook, options.variant),
+        arch=options.arch,
+        d_sae=d_sae,
+        k=options.k,
+        train_tokens=parse_count(options.train_tokens, "--train-tokens"),
+        context=options.context,
+        seed=options.seed,
+        corpus=fingerprint,
+    )
+    circumstances = Circumstances(
+        reference=reference.sha256
+        if reference is not None
+        else str(parse_count(options.reference_tokens, "--reference-tokens")),
+        device=str(model.device),
+        threads=torch.get_num_threads(),
+        versions=versions(),
+    )
+    here = [sae for sae in map(str, plan.saes) if sae in known_saes]
+    done = len(here) == len(plan.saes) and {known_saes[sae] for sae in here} == {plan.sha256}
+    if here and not done:
+        raise BadInput(
+            f"{path} has {here[0]} already, made with other options; choose other --layers, or a "
+            "name of its own for these SAEs with --variant."
+        )
+    return Prepared(path, options, plan, circumstances, model, points, corpus, reference, done)
+
+
+def ingest(
+    path: Path,
+    options: IngestOptions,
+    *,
+    corpus: Corpus | None = None,
+    progress: Progress | None = None,
+    wait: float = 0.0,
+) -> Outcome:
+    """Train SAEs on a model, measure them on the reference corpus, add them to the atlas at `path`.
+
+    Killed at any point and called again with the same options it goes on, and ends with the same
+    content.
+
+    corpus: the text itself, in place of `options.corpus`.
+    wait: seconds to wait for another process's lock on the atlas.
+    """
+    progress = progress or Silent()
+    prepared = prepare(path, options, corpus=corpus, wait=wait)
+    plan = prepared.plan
+    names = tuple(map(str, plan.saes))
+    key = prepared.circumstances.key(plan)
+    if prepared.done:
+        _remove_finished(path, plan)
+        return Outcome(names, added=False)
+    with workspace(path, key) as work:
+        begun = work.read("begun")
+        if begun is None:
+            begun = {"at": _now().isoformat(), "plan": plan.sha256}
+            work.finish("begun", **begun)
+        elif work.has_results():
+            progress.notice("Going on with this ingest where it stopped.")
+        try:
+            run = _run(prepared, work, datetime.datetime.fromisoformat(begun["at"]), progress)
+            with progress.task("writing the atlas", len(names), "SAEs") as task:
+                commit(path, run, work.path("new.atlas"), task, wait=wait)
+        except (AtlasError, OSError):
+            if not work.has_results():
+                work.remove()
+            raise
+        work.remove()
+    return Outcome(names, added=True)
+
+
+def _run(
+    prepared: Prepared, work: Workspace, started_at: datetime.datetime, progress: Progress
+) -> FinishedRun:
+    model, plan = prepared.model, prepared.plan
+    reference = prepared.reference or _choose_reference(prepared, work, progress)
+    stream = _token_stream(reference, model, work)
+    weights, held_out = _train(prepared, reference, work, progress)
+    parts = encode_reference(
+        model, weights, stream, plan.context, work.path("activations"), progress
+    )
+    losses = cross_entropies(
+        model, weights, stream, plan.context, work.path("activations"), progress
+    )
+    forms = WordForms.build(reference)
+    measured = MeasuredCorpus.build(forms, stream, vocabulary_texts(model.tokenizer), plan.context)
+    unembedding = model.unembedding()
+    finished = []
+    with progress.task("describing features", plan.d_sae * len(plan.saes), "features") as task:
+        for point, name in zip(prepared.points, plan.saes, strict=True):
+            tables = work.path("tables", str(point))
+            analyze_sae(parts[point], weights[point], measured, unembedding, tables)
+            metrics = reconstruction_metrics(parts[point]) | losses[point]
+            finished.append(
+                FinishedSae(name, weights[point], parts[point], tables, metrics, held_out)
+            )
+            task.advance(plan.d_sae)
+    return FinishedRun(
+        plan,
+        prepared.options,
+        asdict(prepared.circumstances),
+        started_at,
+        reference,
+        forms,
+        model,
+        tokenizer_hash(model.tokenizer),
+        stream,
+        finished,
+    )
+
+
+def _choose_reference(prepared: Prepared, work: Workspace, progress: Progress) -> Reference:
+    """The new atlas's reference corpus: the beginning of the training text."""
+    corpus, done = prepared.corpus, work.read("reference")
+    if done is not None:
+        first = itertools.islice(iter(corpus), done["n_documents"])
+        return references.build(corpus.name, corpus.source, list(first))
+    wanted = parse_count(prepared.options.reference_tokens, "--reference-tokens")
+    with progress.task("reference corpus", None, "documents") as task:
+        reference = references.choose(corpus, prepared.model.tokenizer, wanted)
+        task.advance(len(reference.documents))
+    work.finish("reference", n_documents=len(reference.documents))
+    return reference
+
+
+def _token_stream(reference: Reference, model: LanguageModel, work: Workspace) -> TokenStream:
+    folder = work.path("tokens")
+    if not folder.exists():
+        references.stream(reference, model.tokenizer).save(folder)
+    return TokenStream.load(folder)
+
+
+def _train(
+    prepared: Prepared, reference: Reference, work: Workspace, progress: Progress
+) -> tuple[dict[HookPoint, SaeWeights], bool]:
+    """The SAEs on the model's device, and whether they never saw the reference documents."""
+    model, plan = prepared.model, prepared.plan
+    files = {point: work.path("saes", f"{point}.safetensors") for point in prepared.points}
+    done = work.read("trained")
+    if done is None:
+        begins = references.begins_with(prepared.corpus, reference)
+        contexts = ContextStream(
+            prepared.corpus,
+            model.tokenizer,
+            plan.context,
+            bos_id=model.bos_id,
+            skip_documents=len(reference.documents) if begins else 0,
+        )
+        config = TrainConfig(
+            architecture=plan.arch,
+            d_sae=plan.d_sae,
+            k=plan.k,
+            train_tokens=plan.train_tokens,
+            seed=plan.seed,
+        )
+        trained = train_saes(
+            model, prepared.points, contexts, config, work.path("training"), progress
+        )
+        for point, sae in trained.items():
+            sae.save(files[point])
+        done = {"held_out": not (begins and contexts.saw_reference)}
+        work.finish("trained", **done)
+        shutil.rmtree(work.path("training"), ignore_errors=True)
+        if not done["held_out"]:
+            progress.notice(
+                "The text is short, so training saw the reference documents too; quality figures "
+                "are not of held-out text."
+            )
+    # Read back even when just trained: a resumed run must go on from the very same numbers.
+    return {point: SaeWeights.load(file).to(model.device) for point, file in files.items()}, done[
+        "held_out"
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers, for the table `runs`."""
+    found = {package: version(package) for package in _PACKAGES}
+    return found | {"python": platform.python_version(), "machine": platform.machine()}
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+def _remove_finished(path: Path, plan: Plan) -> None:
+    """Delete what an ingest left that was killed between its commit and its tidying up."""
+    for folder in work_root(path).glob("*/"):
+        begun = Workspace(folder).read("begun")
+        if begun is not None and begun["plan"] == plan.sha256:
+            shutil.rmtree(folder, ignore_errors=True)
