@@ -26,6 +26,7 @@ Row = tuple[Any, ...]
 
 BATCH_ROWS = 4096
 TEXT_FORMATS = ("csv", "json", "ndjson")
+_CSV_AS_IS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|VARCHAR|DECIMAL\(.*\)")
 
 
 class Column(NamedTuple):
@@ -212,9 +213,10 @@ def write_text(rows: Rows, stream: TextIO, kind: str) -> int:
     """
     count = 0
     if kind == "csv":
-        stream.write(csv_lines([[column.name for column in rows.columns]]))
+        lines_of = _csv_lines(rows.columns)
+        stream.write(_csv_text([[column.name for column in rows.columns]]))
         for batch in rows:
-            stream.write(csv_lines(batch))
+            stream.write(lines_of(batch))
             count += len(batch)
         return count
     lines = json_lines(rows.columns)
@@ -233,10 +235,10 @@ def write_text(rows: Rows, stream: TextIO, kind: str) -> int:
 def to_json(value: object) -> str:
     """One value as JSON on one line, in the forms that `json_lines` states."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain_leaf)
+        return _JSON.encode(value)
     except (ValueError, TypeError):
         # Somewhere in it is a NaN or a key that is no string.
-        return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+        return _JSON.encode(plain(value))
 
 
 def plain(value: Any) -> Any:
@@ -252,12 +254,31 @@ def plain(value: Any) -> Any:
     return _plain_leaf(value)
 
 
-def csv_lines(rows: Iterable[Sequence[object]]) -> str:
-    """Rows of cells as CSV lines, each ended by a line feed."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([_csv_cell(cell) for cell in row] for row in rows)
-    return buffer.getvalue()
+def _csv_lines(columns: Sequence[Column]) -> Callable[[Sequence[Row]], str]:
+    """The function that turns a batch of rows of these columns into CSV lines."""
+    converted = [i for i, column in enumerate(columns) if not _CSV_AS_IS.fullmatch(column.type)]
+
+    def lines(batch: Sequence[Row]) -> str:
+        if not converted:
+            return _csv_text(batch)
+        rows = [list(row) for row in batch]
+        for row in rows:
+            for i in converted:
+                row[i] = _csv_cell(row[i])
+        return _csv_text(rows)
+
+    return lines
+
+
+def _csv_text(rows: Sequence[Sequence[object]], end: str = "\n") -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator=end).writerows(rows)
+    text = buffer.getvalue()
+    if end == "\n" and "\r" in text:
+        # The writer quotes the characters of its own line end only, and readers take a bare
+        # carriage return for one.
+        return "".join(_csv_text([row], "\r\n").removesuffix("\r\n") + "\n" for row in rows)
+    return text
 
 
 def _csv_cell(cell: object) -> object:
@@ -285,3 +306,6 @@ def _with_parsed(row: Row, embedded: list[int]) -> Row:
         if cells[i] is not None:
             cells[i] = json.loads(cells[i])
     return tuple(cells)
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain_leaf)

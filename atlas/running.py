@@ -42,7 +42,7 @@ def interruptible(
     try:
         thread.start()
         if progress is None:
-            _wait(thread)
+            work.wait()
         else:
             with progress.task("query", 100, "%") as task:
                 told = 0.0
@@ -52,14 +52,15 @@ def interruptible(
                         task.advance(percent - told)
                         told = percent
     except KeyboardInterrupt:
-        connection.interrupt()
         try:
-            _wait(thread)
+            # Again and again, because one that comes before the query has begun is forgotten.
+            while not work.done.is_set():
+                connection.interrupt()
+                work.done.wait(_POLL_SECONDS)
         except KeyboardInterrupt:
             sys.stderr.flush()
             os._exit(_INTERRUPTED)
         raise
-    thread.join()
     return work.outcome()
 
 
@@ -80,13 +81,13 @@ class _Work(Generic[T]):
         finally:
             self.done.set()
 
+    def wait(self) -> None:
+        # Not by Thread.join: interrupted, Python 3.11's takes the thread for ended. With a time
+        # limit, because on Windows a wait without one cannot be interrupted.
+        while not self.done.wait(_POLL_SECONDS):
+            pass
+
     def outcome(self) -> T:
         if self._raised is not None:
             raise self._raised
         return self._returned[0]
-
-
-def _wait(thread: threading.Thread) -> None:
-    # With a time limit, because a wait without one cannot be interrupted on Windows.
-    while thread.is_alive():
-        thread.join(_POLL_SECONDS)

@@ -167,7 +167,7 @@ def test_every_value_is_strict_json(value):
 
 @given(st.lists(st.tuples(_CELLS, _CELLS), max_size=5))
 def test_csv_reads_back(rows):
-    stream = io.StringIO()
+    stream = io.StringIO(newline="")
     columns = [Column("a", "VARCHAR"), Column("b", "VARCHAR")]
     assert write_text(Rows(columns, [rows]), stream, "csv") == len(rows)
     header, *found = csv.reader(io.StringIO(stream.getvalue(), newline=""))
