@@ -432,7 +432,7 @@ def _examples(
     order = np.lexsort((token, -q))
     picked = [("top", at) for at in order[:EXAMPLES_TOP]]
     rest = order[EXAMPLES_TOP:]
-    for number, fifth in zip((5, 4, 3, 2, 1), np.array_split(rest, 5), strict=True):
+    for number, fifth in enumerate(reversed(np.array_split(rest, 5)), start=1):
         picked += [(f"q{number}", at) for at in fifth[:EXAMPLES_STRATUM]]
     for rank, (stratum, at) in enumerate(picked, start=1):
         peak = int(token[at])

@@ -12,7 +12,7 @@
 --
 --     select feature, label, density, top_words from feature_cards where alive order by max_activation desc limit 5
 --
---     from feature_cards where feature = 'toy-a/0-resid_post/12'
+--     from feature_cards where feature = 'stdlib-a/1-resid_post/12'
 create or replace view feature_cards as
 select
     saes.name || '/' || features.index as feature,

@@ -1,7 +1,11 @@
 -- Effects on a token of the features that list it among the most promoted or most suppressed.
-create or replace macro _effects_on(token) as table
-with asked as (
+create or replace macro _effects_on(token, within) as table
+with
+asked as (
     select token as text
+),
+scope as (
+    select unnest(saes_in(within)) as sae_id
 )
 select
     feature_names.feature,
@@ -14,6 +18,7 @@ from asked
 join vocabulary on vocabulary.text = asked.text or trim(vocabulary.text) = asked.text
 join models on models.tokenizer_id = vocabulary.tokenizer_id
 join saes on saes.model_id = models.model_id
+join scope on scope.sae_id = saes.sae_id
 join features on features.sae_id = saes.sae_id
 join token_effects
     on token_effects.feature_id = features.feature_id

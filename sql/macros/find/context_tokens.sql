@@ -9,18 +9,21 @@
 -- feature: name or id
 -- n: how many contexts
 --
---     from context_tokens('toy-a/0-resid_post/12', n := 1)
+--     from context_tokens('stdlib-a/1-resid_post/12', n := 1)
 create or replace macro context_tokens(feature, n := 10) as table
 with
+asked as (
+    select feature_id(feature) as feature_id
+),
 -- Listed rather than compared with between, so that the join below is on equality.
 window_tokens as (
     select
         examples.rank,
         examples.feature_id,
         unnest(range(examples.first_token, examples.last_token + 1)) as token
-    from examples
-    where examples.feature_id = feature_id(feature)
-    and examples.rank <= n
+    from asked
+    join examples on examples.feature_id = asked.feature_id
+    where examples.rank <= n
 ),
 placed as (
     select

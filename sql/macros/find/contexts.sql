@@ -9,11 +9,11 @@
 -- feature: name or id
 -- n: how many, in the order of the table examples
 --
---     from contexts('toy-a/0-resid_post/12', n := 3)
+--     from contexts('stdlib-a/1-resid_post/12', n := 3)
 --
 --     select f.feature, c.activation, c.text
 --     from feature_cards f, contexts(f.feature_id, n := 2) c
---     where f.label = '“dog”'
+--     where f.sae = 'stdlib-a/3-resid_post' and f.index < 10
 create or replace macro contexts(feature, n := 10) as table
 with
 asked as (

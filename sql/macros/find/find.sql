@@ -7,13 +7,17 @@
 --
 -- words: what to look for
 -- n: how many features
+-- within: name of a model or an SAE to keep to; null for everything
 --
---     from find('dog')
---     select feature, label, matched from find('happy garden', n := 5)
-create or replace macro find(words, n := 20) as table
+--     from find('error')
+--     select feature, label, matched from find('file path', n := 5)
+create or replace macro find(words, n := 20, within := null) as table
 with
 query as (
     select unnest(list_distinct(_terms_of(words))) as term
+),
+scope as (
+    select unnest(saes_in(within)) as sae_id
 ),
 -- Materialized, so that the terms are split and summed once for the three readings below.
 terms as materialized (
@@ -69,6 +73,7 @@ select
     scored.feature_id
 from scored
 join feature_names on feature_names.feature_id = scored.feature_id
+join scope on scope.sae_id = feature_names.sae_id
 left join best_labels on best_labels.feature_id = scored.feature_id
 qualify rank <= n
 order by rank;

@@ -9,12 +9,16 @@
 --
 -- word: the form, as it stands between spaces and punctuation
 -- n: how many features
+-- within: name of a model or an SAE to keep to; null for everything
 --
---     from fires_on('dog', n := 5)
-create or replace macro fires_on(word, n := 20) as table
+--     from fires_on('return', n := 5)
+create or replace macro fires_on(word, n := 20, within := null) as table
 with
 asked as (
     select lower(trim(word)) as form
+),
+scope as (
+    select unnest(saes_in(within)) as sae_id
 ),
 occurrences as (
     select words.word
@@ -67,6 +71,7 @@ select
     measured.feature_id
 from measured
 join feature_names on feature_names.feature_id = measured.feature_id
+join scope on scope.sae_id = feature_names.sae_id
 left join best_labels on best_labels.feature_id = measured.feature_id
 qualify rank <= n
 order by rank;

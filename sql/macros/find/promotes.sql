@@ -7,9 +7,10 @@
 --
 -- token: its text; a space before it may be left out
 -- n: how many features
+-- within: name of a model or an SAE to keep to; null for everything
 --
 --     from promotes('the', n := 5)
-create or replace macro promotes(token, n := 20) as table
+create or replace macro promotes(token, n := 20, within := null) as table
 select
     (
         row_number() over (
@@ -22,7 +23,7 @@ select
     found.text as token,
     found.label,
     found.feature_id
-from _effects_on(token) as found
+from _effects_on(token, within) as found
 where found.token_rank > 0
 qualify rank <= n
 order by rank;

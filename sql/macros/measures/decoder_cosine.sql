@@ -5,7 +5,7 @@
 --
 -- feature_a, feature_b: name or id
 --
---     select decoder_cosine('toy-a/0-resid_post/1', 'toy-a/1-resid_post/2')
+--     select decoder_cosine('stdlib-a/1-resid_post/1', 'stdlib-a/3-resid_post/2')
 create or replace macro decoder_cosine(feature_a, feature_b) as (
     with asked as (
         select

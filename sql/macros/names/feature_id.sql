@@ -1,8 +1,8 @@
 -- Id of a feature given by its name or its id; an error for a feature that the atlas does not hold.
 --
--- feature: name ('stories260k/3-resid_post/12') or id; null gives null
+-- feature: name ('stdlib-a/1-resid_post/12') or id; null gives null
 --
---     select feature_id('toy-a/0-resid_post/12')
+--     select feature_id('stdlib-a/1-resid_post/12')
 create or replace macro feature_id(feature) as list_transform(
     -- The argument and the SAEs travel into the lambda as values, so that calls can be nested.
     [{'feature': feature::varchar, 'saes': _saes()}],

@@ -1,8 +1,8 @@
 -- Id of an SAE given by its name or its id; an error for an SAE that the atlas does not hold.
 --
--- sae: name ('stories260k/3-resid_post') or id; null gives null
+-- sae: name ('stdlib-a/1-resid_post') or id; null gives null
 --
---     from features where sae_id = sae_id('toy-a/0-resid_post') limit 3
+--     from features where sae_id = sae_id('stdlib-a/1-resid_post') limit 3
 create or replace macro sae_id(sae) as list_transform(
     [{'sae': sae::varchar, 'saes': _saes()}],
     lambda asked: coalesce(

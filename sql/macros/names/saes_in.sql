@@ -2,7 +2,7 @@
 --
 -- space: name of an SAE or of a model; null stands for the whole atlas
 --
---     from sae_cards where list_contains(saes_in('toy-a'), sae_id)
+--     from sae_cards where list_contains(saes_in('stdlib-a'), sae_id)
 create or replace macro saes_in(space) as list_transform(
     [{'space': space::varchar, 'saes': _saes()}],
     lambda asked: case

@@ -7,7 +7,7 @@
 --
 -- feature_a, feature_b: name or id
 --
---     from relation('toy-a/0-resid_post/12', 'toy-c/2-resid_post/3')
+--     from relation('stdlib-a/1-resid_post/12', 'stdlib-gpt2/1-resid_post/3')
 create or replace macro relation(feature_a, feature_b) as table
 with
 asked as (

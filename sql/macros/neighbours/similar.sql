@@ -12,11 +12,11 @@
 -- by: 'activation', 'decoder' or 'encoder'
 -- within: name of the model or SAE to search in; null for everything
 --
---     from similar('toy-a/0-resid_post/12', k := 5)
+--     from similar('stdlib-a/1-resid_post/12', k := 5)
 --
 --     select f.feature, s.rank, s.feature, s.score
---     from feature_cards f, similar(f.feature_id, k := 3, within := 'toy-c') s
---     where f.label = '“dog”'
+--     from feature_cards f, similar(f.feature_id, k := 3, within := 'stdlib-gpt2') s
+--     where f.sae = 'stdlib-a/3-resid_post' and f.index < 10
 create or replace macro "similar"(feature, k := 10, by := 'activation', within := null) as table
 select unnest(
     _similar(feature::varchar, k::integer, "by"::varchar, coalesce(within::varchar, '')),

@@ -8,7 +8,7 @@
 -- by: 'activation' (Pearson's r over words), 'decoder' or 'encoder' (cosine, within the model)
 -- within: name of the model or SAE to search in; null for everything
 --
---     from similar_exact('toy-a/0-resid_post/12', k := 5)
+--     from similar_exact('stdlib-a/1-resid_post/12', k := 5)
 create or replace macro similar_exact(feature, k := 10, by := 'activation', within := null) as table
 with
 asked as (
