@@ -7,12 +7,14 @@ in any sum, or activations in the SAE's units.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, NotFound
+from atlas.store import told
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,16 +55,10 @@ def load(
     """
     import scipy.sparse
 
-    from atlas.errors import NotFound
-    from atlas.store import told
-
-    with told(NotFound):
-        asked = atlas.execute("select sae_id(?::varchar)", [str(sae)]).fetchall()
-    con = atlas.cursor()
-    try:
-        found = read_columns(con, asked[0][0], over)
-    finally:
-        con.close()
+    with closing(atlas.cursor()) as con:
+        with told(NotFound):
+            ((sae_id,),) = con.execute("select sae_id(?::varchar)", [str(sae)]).fetchall()
+        found = read_columns(con, sae_id, over)
     values: NDArray[Any] = found.q
     if units == "activation":
         values = (found.q * found.scale).astype(np.float32)

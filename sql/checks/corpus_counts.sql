@@ -13,6 +13,9 @@ from (
     select 'words', n_words, (select count(*) from words)
     from corpora where corpus_id = 0
     union all
+    select 'tokens', sum(n_tokens), (select count(*) from tokens) from tokenizers
+    having count(*) > 0
+    union all
     select
         'tokens of ' || tokenizers.name,
         tokenizers.n_tokens,

@@ -1,7 +1,8 @@
 -- Pearson correlation of two activations from sufficient statistics; null if either is constant.
 --
 -- r = (n·Σab − Σa·Σb) / √((n·Σa² − (Σa)²)·(n·Σb² − (Σb)²)), the sums over all n units, tokens or
--- words, of which most hold zeros. With integer sums the three differences are exact.
+-- words, of which most hold zeros. With integer sums the three differences are exact
+-- as long as n·Σa² stays below 10^38.
 --
 -- n: units in all
 -- sum_a, sum_b: sums of each activation

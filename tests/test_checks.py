@@ -1,0 +1,208 @@
+"""Every truth of sql/checks holds for a sound atlas and is seen to fail on a broken one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import atlas
+from atlas import scripts
+from atlas.checks import run_checks
+from tests.synthetic import build_synthetic
+
+# Check → damage that it must see.
+DAMAGE = {
+    "activations_ordered": [
+        "insert into activations values (3, 0, 1)",
+        "create temp table kept as select * from activations order by token;"
+        " delete from activations; insert into activations from kept order by token",
+    ],
+    "activations_placed": [
+        "update activations set feature_id = 4000 where feature_id = 3",
+        "update activations set token = 10000000 where feature_id = 3 and q = (select max(q) from"
+        " activations where feature_id = 3)",
+    ],
+    "activations_positive": [
+        "update activations set q = 0 where feature_id = 3",
+        "update activations set q = -q where feature_id = 3",
+        "update activations set q = null where feature_id = 3",
+    ],
+    "corpus_counts": [
+        "update corpora set n_words = n_words + 1",
+        "update corpora set n_characters = n_characters - 1",
+        "update corpora set n_documents = 7",
+        "update tokenizers set n_tokens = n_tokens - 1 where tokenizer_id = 1",
+        "delete from vocabulary where token_id = 1 and tokenizer_id = 0",
+    ],
+    "documents_split": [
+        "update examples set split = if(split = 'score', 'explain', 'score') where rank = 1"
+    ],
+    "examples_ranked": [
+        "update examples set rank = rank + 1 where feature_id = 3",
+        "update examples set stratum = 'best' where rank = 1",
+        "update examples set rank = 3 - rank where rank <= 2",
+    ],
+    "examples_real": [
+        "update examples set q = q + 1 where rank = 1",
+        "update examples set first_token = token + 1 where rank = 1",
+        "update examples set first_token = 0 where rank = 1",
+    ],
+    "feature_ids_contiguous": [
+        "delete from features where feature_id = 3",
+        "delete from vectors where feature_id = 3",
+        "update features set index = 5 where feature_id = 3",
+        "insert into features from features where feature_id = 3",
+        "insert into saes by name select 9 as sae_id, 0 as model_id, 'toy-a/3-resid_post' as name,"
+        " 4 as d_sae, 96 as first_feature_id",
+    ],
+    "feature_ranges_disjoint": ["update saes set first_feature_id = 20 where sae_id = 1"],
+    "ids_unique": [
+        "insert into models from models where model_id = 1",
+        "update saes set name = 'toy-a/0-resid_post'",
+        "insert into documents from documents where document_id = 4",
+    ],
+    "keys_found": [
+        "delete from models where model_id = 1",
+        "delete from features where feature_id = 3",
+        "update words set document_id = 4000 where word = 7",
+        "update labels set feature_id = 4000 where feature_id = 3",
+    ],
+    "labels_sound": [
+        "update labels set text = ' ' where feature_id = 3",
+        "update labels set scored_by = null",
+        "update labels set score = 'nan'::double where feature_id = 3",
+    ],
+    "metrics_sound": [
+        "update sae_metrics set value = 'inf'::double where metric = 'ce'",
+        "update sae_metrics set value = value + 0.01 where metric = 'l0'",
+        "insert into sae_metrics from sae_metrics where metric = 'ce'",
+    ],
+    "names_match": [
+        "update saes set layer = 2 where sae_id = 1",
+        "update models set name = 'toy-z' where model_id = 1",
+        "update models set n_layers = 1 where model_id = 0",
+    ],
+    "quantiles": [
+        "update features set quantiles_q = list_reverse(quantiles_q)",
+        "update features set quantiles_q = [] where feature_id = 3",
+    ],
+    "runs_done": ["update runs set status = 'running'", "delete from runs"],
+    "saes_sound": [
+        "update saes set scale = 0.001",
+        "update saes set input_scale = 0",
+        "update saes set pre_bias = pre_bias[2:]",
+        "update saes set b_dec = list_transform(b_dec, lambda x: 'nan'::float)",
+    ],
+    "token_effects_ranked": [
+        "update token_effects set rank = rank + 1 where rank > 2",
+        "update token_effects set effect = -effect",
+        "update token_effects set token_id = 100000 where rank = 1",
+        "update token_effects set effect = 'nan'::float where rank = -1",
+    ],
+    "token_ids": [
+        "update tokens set token_id = 100000 where token = 3",
+        "update vocabulary set n_tokens = n_tokens + 1 where token_id = 3",
+        "update vocabulary set text = null where token_id = 3",
+    ],
+    "token_spans": [
+        "update tokens set word = word + 1 where token = 30",
+        "update tokens set end_char = 100000 where token = 30",
+        "update tokens set start_char = end_char + 1 where token = 30",
+        "update tokens set document_id = 1 where token = 3",
+    ],
+    "token_stats_sums": [
+        "update token_stats set sum_q = sum_q + 1 where feature_id = 3",
+        "update token_stats set n_active = n_active + 1 where feature_id = 3",
+        "update token_stats set max_q = max_q + 1 where feature_id = 3",
+    ],
+    "token_sums": [
+        "update features set sum_q = sum_q + 1 where feature_id = 3",
+        "update features set sum_q2 = sum_q2 + 1 where feature_id = 3",
+        "update features set density = density * 1.1 where feature_id = 3",
+        "update features set alive = false where feature_id = 3",
+        "delete from activations where feature_id = 3",
+    ],
+    "tokens_numbered": [
+        "update tokens set position = position + 1 where token = 3",
+        "delete from tokens where token = 30",
+        "update tokens set document_id = 0 where document_id = 1",
+    ],
+    "vectors_sound": [
+        "update vectors set decoder = decoder[2:] where feature_id = 3",
+        "update vectors set encoder = list_transform(encoder, lambda x: 'inf'::float)",
+        "update vectors set signature = (select signature from vectors where feature_id = 23)",
+        "update vectors set encoder_bias = null where feature_id = 3",
+    ],
+    "word_forms": [
+        "update words set form = form || ' ' where word = 3",
+        "update words set form = 'nobody' where word = 3",
+        "update words set form = form[:-2] where len(form) > 2",
+    ],
+    "word_stats_sums": [
+        "update word_stats set sum_q = sum_q + 1 where feature_id = 3",
+        "update word_stats set n_words = n_words + 1 where feature_id = 3",
+        "update word_stats set form = 'nobody' where feature_id = 3",
+    ],
+    "word_sums": [
+        "update features set word_sum_q = word_sum_q + 1 where feature_id = 3",
+        "update features set word_sum_q2 = word_sum_q2 + 1 where feature_id = 3",
+        "update features set word_n_active = 0 where feature_id = 3",
+    ],
+    "words_tile": [
+        "delete from words where word = 30",
+        "update words set end_char = end_char + 1 where word = 30",
+        "update words set end_char = end_char - 1, form = form where word = (select max(word) from"
+        " words)",
+        "update documents set text = text || 'more' where document_id = 1",
+        "insert into documents values (4000, 0, 'new', 'no words')",
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_synthetic(tmp_path_factory.mktemp("checks") / "a.atlas", documents=10)
+
+
+def failing(path: Path) -> dict[str, str | None]:
+    with atlas.open(path) as opened:
+        return {check.name: check.error for check in run_checks(opened) if not check.passed}
+
+
+def test_a_sound_atlas_passes_all(toy: Path, small: Path) -> None:
+    assert failing(toy) == {}
+    assert failing(small) == {}
+
+
+def test_an_empty_atlas_passes_all(tmp_path: Path) -> None:
+    atlas.create(tmp_path / "empty.atlas").close()
+    assert failing(tmp_path / "empty.atlas") == {}
+
+
+def test_every_check_has_its_damage() -> None:
+    assert sorted(DAMAGE) == [path.stem for path in scripts.check_files()]
+
+
+@pytest.mark.parametrize(
+    "check, damage", [(check, damage) for check, found in DAMAGE.items() for damage in found]
+)
+def test_a_check_sees_its_damage(tmp_path: Path, small: Path, check: str, damage: str) -> None:
+    path = tmp_path / "broken.atlas"
+    shutil.copyfile(small, path)
+    with atlas.open(path, write=True) as broken:
+        for statement in damage.split(";"):
+            broken.execute(statement)
+        text = (scripts.SQL / "checks" / f"{check}.sql").read_text()
+        assert broken.rows(text), f"{check} does not see: {damage}"
+
+
+def test_what_is_violated_is_told_with_examples(tmp_path: Path, small: Path) -> None:
+    path = tmp_path / "broken.atlas"
+    shutil.copyfile(small, path)
+    with atlas.open(path, write=True) as broken:
+        broken.execute("update features set sum_q = sum_q + 1 where feature_id in (3, 5)")
+        (found,) = [check for check in run_checks(broken) if not check.passed]
+    assert (found.name, found.violations) == ("token_sums", 2)
+    assert "feature_id=3" in " ".join(found.examples)
