@@ -97,19 +97,22 @@ def choose_examples(block: Block, layout: Layout, order: Int64) -> Examples:
         none = np.zeros(0, np.int64)
         empty = np.zeros(0, np.int32)
         return Examples(none, none, none, none, empty, empty, empty, empty)
+    # Place of each entry when sorted by (feature, q desc, token asc).
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
     context = layout.context_first[block.token]
+    starts = segment_starts(block.feature, context)
     split = layout.document[block.token] & 1
-    top = _top(block, order, context, split)
-    entry, stratum = _strata(block, order, context, split, top)
-    entry = np.concatenate([top, entry])
-    stratum = np.concatenate([np.zeros(len(top), np.int64), stratum])
+    top = _top(block, starts, place, split)
+    weaker, stratum = _strata(block, starts, context, place, split, top)
 
-    feature = block.feature[entry].astype(np.int64)
-    token, q = block.token[entry], block.q[entry]
-    weakness = np.where(stratum == 0, 0, STRATA + 1 - stratum)
-    by_rank = np.lexsort((token, -q, weakness, feature))
-    entry, stratum, feature = entry[by_rank], stratum[by_rank], feature[by_rank]
-    token, q = token[by_rank], q[by_rank]
+    entry = np.concatenate([top, weaker])
+    stratum = np.concatenate([np.zeros(len(top), np.int64), stratum])
+    # 'top', then from the strongest fifth down.
+    section = np.where(stratum == 0, 0, STRATA + 1 - stratum)
+    by_rank = np.lexsort((place[entry], section, block.feature[entry]))
+    entry, stratum = entry[by_rank], stratum[by_rank]
+    feature, token = block.feature[entry].astype(np.int64), block.token[entry]
     first = context[entry]
     last = np.minimum(first + layout.context, layout.document_end[layout.document[token]]) - 1
     return Examples(
@@ -118,80 +121,72 @@ def choose_examples(block: Block, layout: Layout, order: Int64) -> Examples:
         stratum,
         split[entry].astype(np.int64),
         token,
-        q,
+        block.q[entry],
         np.maximum(first, token - WINDOW),
         np.minimum(last, token + WINDOW),
     )
 
 
-def _peaks(block: Block, place: NDArray[np.integer]) -> Int64:
-    """Entries (n_peaks,), ascending, that are the first maximum among equal (feature, place)."""
-    starts = segment_starts(block.feature, place)
-    maximum = maxima_per_segment(block.q, starts)
-    lengths = np.diff(starts, append=len(block.q))
-    at_maximum = np.flatnonzero(block.q == np.repeat(maximum, lengths))
+def _first_maxima(values: NDArray[np.integer], starts: Int64) -> Int64:
+    """Position of the first maximum of each segment, (n_segments,); segments begin at `starts`."""
+    lengths = np.diff(starts, append=len(values))
+    maximum = maxima_per_segment(values, starts)
+    at_maximum = np.flatnonzero(values == np.repeat(maximum, lengths))
     segment = np.repeat(np.arange(len(starts)), lengths)[at_maximum]
     return at_maximum[segment_starts(segment)]
 
 
-def _top(block: Block, order: Int64, context: NDArray[np.int32], split: NDArray[np.int32]) -> Int64:
-    """Entries of the stratum 'top', in no particular order."""
-    is_peak = np.zeros(len(block.q), bool)
-    is_peak[_peaks(block, context)] = True
-    peaks = order[is_peak[order]]  # by (feature, q desc, token asc)
+def _top(block: Block, starts: Int64, place: Int64, split: NDArray[np.int32]) -> Int64:
+    """Entries of the stratum 'top'; `starts` are those of the (feature, context) segments."""
+    peaks = _first_maxima(block.q, starts)
     side = block.feature[peaks].astype(np.int64) * 2 + split[peaks]
+    order = stable_order(side, place[peaks])
+    peaks, side = peaks[order], side[order]
+    rank = rank_in_segment(segment_starts(side), len(side))
     n_side = np.bincount(side, minlength=2 * block.n_features)
     half = TOP // 2
-    spare = np.maximum(half - n_side.reshape(-1, 2)[:, ::-1].ravel(), 0)
-    by_side = stable_order(side)
-    rank = np.empty(len(peaks), np.int64)
-    rank[by_side] = rank_in_segment(segment_starts(side[by_side]), len(peaks))
-    chosen: Int64 = peaks[rank < half + spare[side]]
+    # Places that the other split leaves free.
+    free = np.maximum(half - n_side.reshape(-1, 2)[:, ::-1].ravel(), 0)
+    chosen: Int64 = peaks[rank < half + free[side]]
     return chosen
 
 
 def _strata(
     block: Block,
-    order: Int64,
+    starts: Int64,
     context: NDArray[np.int32],
+    place: Int64,
     split: NDArray[np.int32],
     top: Int64,
 ) -> tuple[Int64, Int64]:
     """Entries of the strata 'q1' … 'q5' and each one's stratum, 1 … 5."""
-    n = len(block.q)
-    n_active = np.diff(block.indptr)
-    # Rank among the feature's active tokens, strongest first; the strongest fifth is stratum 5.
-    fifth = np.empty(n, np.int8)
-    rank = np.arange(n) - block.indptr[:-1][block.feature]
-    fifth[order] = STRATA - rank * STRATA // n_active[block.feature]
-
-    stretch = context.astype(np.int64) + (block.token - context) // STRETCH * STRETCH
-    peaks = _peaks(block, stretch)
-    in_top = np.zeros(n, bool)
-    in_top[top] = True
+    stretch = context + (block.token - context) // STRETCH * STRETCH
+    peaks = _first_maxima(block.q, segment_starts(block.feature, stretch))
     # A context that 'top' shows is not shown again.
-    starts = segment_starts(block.feature, context)
-    shown = np.logical_or.reduceat(in_top, starts)
-    segment = np.repeat(np.arange(len(starts)), np.diff(starts, append=n))
-    peaks = peaks[~shown[segment[peaks]]]
+    segments = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(block.q)))
+    shown = np.zeros(len(starts), bool)
+    shown[segments[top]] = True
+    peaks = peaks[~shown[segments[peaks]]]
 
+    # Rank among the feature's active tokens, strongest first; the strongest fifth is stratum 5.
+    feature = block.feature[peaks]
+    rank = place[peaks] - block.indptr[feature]
+    stratum = STRATA - rank * STRATA // np.diff(block.indptr)[feature]
     # One peak per context: the one in the weakest stratum, for those are rare; the first of equals.
-    by_context = peaks[stable_order(segment[peaks], fifth[peaks])]
-    peaks = by_context[segment_starts(segment[by_context])]
+    weakest = _first_maxima(-stratum, segment_starts(segments[peaks]))
+    peaks, feature, stratum = peaks[weakest], feature[weakest], stratum[weakest]
 
-    cell = (block.feature[peaks].astype(np.int64) * (STRATA + 1) + fifth[peaks]) * 2 + split[peaks]
-    strength = np.empty(n, np.int64)
-    strength[order] = np.arange(n)
-    by_cell = np.lexsort((strength[peaks], cell))
-    peaks, cell = peaks[by_cell], cell[by_cell]
-    starts = segment_starts(cell)
-    n_cell = np.diff(starts, append=len(cell))
-    place = rank_in_segment(starts, len(cell))
+    cell = (feature.astype(np.int64) * (STRATA + 1) + stratum) * 2 + split[peaks]
+    order = stable_order(cell, place[peaks])
+    peaks, stratum, cell = peaks[order], stratum[order], cell[order]
+    cells = segment_starts(cell)
+    rank = rank_in_segment(cells, len(cell))
+    n_cell = np.diff(cells, append=len(cell))
     size = np.repeat(n_cell, n_cell)
     wanted = PER_STRATUM // 2
-    # Evenly spaced: the places floor((2 j + 1) size / (2 wanted)) for j = 0 … wanted - 1. So many
-    # of these lie before a place, and one is the place itself if one more lies before the next.
-    before = (place * 2 * wanted + size - 1) // (2 * size)
-    after = ((place + 1) * 2 * wanted + size - 1) // (2 * size)
-    chosen = peaks[(size <= wanted) | (after > before)]
-    return chosen, fifth[chosen].astype(np.int64)
+    # Evenly spaced: the ranks floor((2 j + 1) size / (2 wanted)) for j = 0 … wanted - 1. So many
+    # of these lie before a rank, and one is the rank itself if one more lies before the next.
+    before = (rank * 2 * wanted + size - 1) // (2 * size)
+    after = ((rank + 1) * 2 * wanted + size - 1) // (2 * size)
+    chosen = (size <= wanted) | (after > before)
+    return peaks[chosen], stratum[chosen]

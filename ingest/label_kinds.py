@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.ingest.examples import Layout
-from atlas.ingest.forms import NEWLINE, NO_SPACE, WordForms
+from atlas.ingest.forms import NEWLINE, NO_SPACE, SPACE, WordForms
 from atlas.ingest.segments import rank_in_segment, segment_starts
 from atlas.ingest.tokens import TokenStream
 
@@ -64,6 +64,15 @@ _SHAPES = (
 )
 _CAPITALISED, _CAPITALS, _LOWER, _NUMBER, _PUNCTUATION, _SYMBOL = range(len(_SHAPES))
 
+_FOLLOWED = {
+    NO_SPACE: "word with no space after it",
+    SPACE: "word with a space after it",
+    NEWLINE: "end of a line",
+}
+_SENTENCE = ("first word of a document", "first word of a sentence", "inside a sentence")
+_QUOTATION = ("outside quotations", "inside a quotation")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth or later")
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -76,6 +85,9 @@ class Kind:
     n_keys: int
     most: int
     """How many keys a label may name."""
+    cost: float
+    """By how much F1 must be better than that of plain word forms for this kind to be chosen: what
+    it says is harder to read, or it has so many keys that some fit by chance."""
     text: Callable[[Sequence[int]], str]
     """Words the label; keys are given with the most telling first."""
 
@@ -85,16 +97,24 @@ def _kind(
     unit: Unit,
     key: NDArray[np.integer],
     n_keys: int,
-    most: int,
     text: Callable[[Sequence[int]], str],
+    *,
+    most: int = 1,
+    cost: float = 0.0,
 ) -> Kind:
     """A kind whose `key` is negative where a unit has none."""
-    return Kind(name, unit, np.where(key < 0, n_keys, key).astype(np.int32), n_keys, most, text)
+    keys = np.where(key < 0, n_keys, key).astype(np.int32)
+    return Kind(name, unit, keys, n_keys, most, cost, text)
+
+
+def _named(name: str, unit: Unit, key: NDArray[np.integer], names: Sequence[str]) -> Kind:
+    """A kind with one text for each of its keys, of which a label names one."""
+    return _kind(name, unit, key, len(names), lambda keys: names[keys[0]])
 
 
 def quoted(form: str) -> str:
-    """A form in running text: `"dog"`, but `comma` for what quotation marks would hide."""
-    return _NAMES.get(form, f'"{form}"')
+    """A form in running text: `“dog”`, but `comma` for what quotation marks would hide."""
+    return _NAMES.get(form, f"“{form}”")
 
 
 def _visible(text: str) -> str:
@@ -109,86 +129,38 @@ def _visible(text: str) -> str:
 
 def word_kinds(words: WordForms) -> list[Kind]:
     """Properties of words."""
+    form, n_forms = words.lower, len(words.lower_forms)
     shown = _display_forms(words)
+    before = _previous(form, words.document)
+    before_that = _previous(before, words.document)
 
-    def name(key: int) -> str:
-        return _NAMES.get(shown[key], shown[key])
+    def forms_text(keys: Sequence[int]) -> str:
+        return SEPARATOR.join(_NAMES.get(shown[key], shown[key]) for key in keys)
 
-    form = words.lower
-    n_forms = len(words.lower_forms)
-    same_before = np.zeros(len(words), bool)
-    same_before[1:] = words.document[1:] == words.document[:-1]
-    before = np.full(len(words), -1, np.int32)
-    before[1:] = np.where(same_before[1:], form[:-1], -1)
-    kinds = [
-        _kind(
-            "form", "word", form, n_forms, 6, lambda keys: SEPARATOR.join(name(key) for key in keys)
-        ),
-        _kind(
-            "after",
-            "word",
-            before,
-            n_forms,
-            3,
-            lambda keys: "after " + SEPARATOR.join(quoted(shown[key]) for key in keys),
-        ),
-        _pairs("form after", before, form, 3, lambda pairs: _phrase_pairs(pairs, shown)),
-        _pairs(
-            "after two",
-            np.where(same_before, np.concatenate([[-1], before[:-1]]), -1),
-            before,
-            2,
-            lambda pairs: (
-                "after " + SEPARATOR.join(f'"{_join(shown[a], shown[b])}"' for a, b in pairs)
-            ),
-        ),
+    def after_text(keys: Sequence[int]) -> str:
+        return "after " + SEPARATOR.join(quoted(shown[key]) for key in keys)
+
+    def form_after_text(pairs: Sequence[tuple[int, int]]) -> str:
+        return _phrase_pairs([(shown[a], shown[b]) for a, b in pairs])
+
+    def after_two_text(pairs: Sequence[tuple[int, int]]) -> str:
+        return "after " + SEPARATOR.join(f"“{_join(shown[a], shown[b])}”" for a, b in pairs)
+
+    return [
+        _kind("form", "word", form, n_forms, forms_text, most=6),
+        _kind("after", "word", before, n_forms, after_text, most=3),
+        _pairs("form after", "word", before, form, form_after_text, most=3, cost=0.03),
+        _pairs("after two", "word", before_that, before, after_two_text, most=2, cost=0.03),
         _affixes(words, 3, ending=True),
         _affixes(words, 2, ending=True),
         _affixes(words, 2, ending=False),
         _affixes(words, 1, ending=False),
-        _of_forms(
-            "shape",
-            words,
-            _shape,
-            len(_SHAPES),
-            2,
-            lambda keys: " or ".join(_SHAPES[key] for key in keys),
-        ),
-        _kind(
-            "edge",
-            "word",
-            words.after.astype(np.int32),
-            3,
-            1,
-            lambda keys: {NO_SPACE: "word with no space after it", NEWLINE: "end of a line"}.get(
-                keys[0], "word with a space after it"
-            ),
-        ),
-        _kind(
-            "sentence",
-            "word",
-            _sentence_place(words, same_before),
-            3,
-            1,
-            lambda keys: (
-                "first word of a document",
-                "first word of a sentence",
-                "inside a sentence",
-            )[keys[0]],
-        ),
-        _kind(
-            "quotation",
-            "word",
-            _in_quotation(words),
-            2,
-            1,
-            lambda keys: ("outside quotations", "inside a quotation")[keys[0]],
-        ),
-        _kind(
-            "any", "word", np.zeros(len(words), np.int32), 1, 1, lambda keys: "nearly every word"
-        ),
+        _named("shape", "word", _of_form(words, _shape), _SHAPES),
+        _named("followed by", "word", words.after, list(_FOLLOWED.values())),
+        _named("sentence", "word", _sentence_place(words), _SENTENCE),
+        _named("quotation", "word", _in_quotation(words), _QUOTATION),
+        _named("any", "word", np.zeros(len(words), np.int32), ("nearly every word",)),
     ]
-    return kinds
 
 
 def token_kinds(
@@ -196,50 +168,45 @@ def token_kinds(
 ) -> list[Kind]:
     """Properties of tokens, for what words do not explain."""
     token_id = np.asarray(stream.token_id)
-    texts = [_visible(text) for text in vocabulary]
-    same_before = np.zeros(len(token_id), bool)
-    same_before[1:] = layout.document[1:] == layout.document[:-1]
-    before = np.full(len(token_id), -1, np.int32)
-    before[1:] = np.where(same_before[1:], token_id[:-1], -1)
-    within = _place_in_word(np.asarray(stream.word))
-    from_context = np.arange(len(token_id)) - layout.context_first
-    # 0, 1, 2-3, 4-7, …
-    octave = np.ceil(np.log2(from_context + 1)).astype(np.int32)
-    ordinal = ("first", "second", "third", "fourth", "fifth", "sixth or later")
+    before = _previous(token_id, layout.document)
+    texts = ["\n" if text == "<0x0A>" else text for text in vocabulary]
+    word = np.asarray(stream.word)
+    within = rank_in_segment(segment_starts(word), len(word))
+    # 0, 1, 2-3, 4-7, … tokens after the first
+    octave = np.ceil(np.log2(np.arange(len(word)) - layout.context_first + 1)).astype(np.int32)
+
+    def token_text(keys: Sequence[int]) -> str:
+        names = (_NAMES.get(texts[key], f"“{_visible(texts[key])}”") for key in keys)
+        return "token " + SEPARATOR.join(names)
+
+    def ending_text(pairs: Sequence[tuple[int, int]]) -> str:
+        endings = (f"“{_visible(texts[a] + texts[b])}”" for a, b in pairs)
+        return "text ending in " + SEPARATOR.join(endings)
+
     return [
-        _kind(
-            "token",
-            "token",
-            token_id,
-            len(texts),
-            6,
-            lambda keys: "token " + SEPARATOR.join(_token_name(texts[key]) for key in keys),
-        ),
-        _pairs(
-            "token after",
-            before,
-            token_id,
-            4,
-            lambda pairs: "end of " + SEPARATOR.join(f'"{texts[a]}{texts[b]}"' for a, b in pairs),
-        ),
+        _kind("token", "token", token_id, len(texts), token_text, most=6, cost=0.03),
+        _pairs("token after", "token", before, token_id, ending_text, most=4, cost=0.05),
         _word_so_far(words, stream),
-        _kind(
+        _named(
             "place in word",
             "token",
-            np.minimum(within, 5).astype(np.int32),
-            6,
-            1,
-            lambda keys: f"{ordinal[keys[0]]} token of a word",
+            np.minimum(within, len(_ORDINALS) - 1),
+            [f"{ordinal} token of a word" for ordinal in _ORDINALS],
         ),
-        _kind(
+        _named(
             "place in context",
             "token",
             octave,
-            int(octave.max(initial=0)) + 1,
-            1,
-            lambda keys: _context_place(keys[0]),
+            [_context_place(number) for number in range(int(octave.max(initial=0)) + 1)],
         ),
     ]
+
+
+def _previous(key: Keys, document: NDArray[np.integer]) -> Keys:
+    """The key before each in the same document, -1 where there is none."""
+    before = np.full(len(key), -1, np.int32)
+    before[1:] = np.where(document[1:] == document[:-1], key[:-1], -1)
+    return before
 
 
 def _context_place(octave: int) -> str:
@@ -247,10 +214,6 @@ def _context_place(octave: int) -> str:
         return "first token of a context"
     first, last = 2 ** (octave - 1) + 1, 2**octave
     return f"token {first} of a context" if first == last else f"tokens {first}–{last} of a context"
-
-
-def _token_name(text: str) -> str:
-    return _NAMES.get(text, f'"{text}"')
 
 
 def _display_forms(words: WordForms) -> list[str]:
@@ -265,40 +228,31 @@ def _display_forms(words: WordForms) -> list[str]:
 
 def _pairs(
     name: str,
+    unit: Unit,
     before: Keys,
     key: Keys,
-    most: int,
     text: Callable[[Sequence[tuple[int, int]]], str],
+    *,
+    most: int,
+    cost: float,
 ) -> Kind:
     """A kind whose keys are the distinct pairs (before, key); none where either is -1."""
-    unit: Unit = "token" if name.startswith("token") else "word"
     present = (before >= 0) & (key >= 0)
     width = int(key.max(initial=0)) + 1
     codes = before[present].astype(np.int64) * width + key[present]
     distinct, inverse = np.unique(codes, return_inverse=True)
     number = np.full(len(key), -1, np.int32)
     number[present] = inverse
-    return _kind(
-        name,
-        unit,
-        number,
-        len(distinct),
-        most,
-        lambda keys: text([divmod(int(distinct[key]), width) for key in keys]),
-    )
+
+    def text_of(keys: Sequence[int]) -> str:
+        return text([divmod(int(distinct[key]), width) for key in keys])
+
+    return _kind(name, unit, number, len(distinct), text_of, most=most, cost=cost)
 
 
-def _of_forms(
-    name: str,
-    words: WordForms,
-    key_of: Callable[[str], int],
-    n_keys: int,
-    most: int,
-    text: Callable[[Sequence[int]], str],
-) -> Kind:
-    """A kind whose key depends on the written form alone."""
-    keys = np.array([key_of(form) for form in words.written_forms], np.int32)
-    return _kind(name, "word", keys[words.written], n_keys, most, text)
+def _of_form(words: WordForms, key_of: Callable[[str], int]) -> Keys:
+    """(n_words,) a key that depends on the written form alone."""
+    return np.array([key_of(form) for form in words.written_forms], np.int32)[words.written]
 
 
 def _affixes(words: WordForms, length: int, *, ending: bool) -> Kind:
@@ -311,21 +265,14 @@ def _affixes(words: WordForms, length: int, *, ending: bool) -> Kind:
         affix = form.lower()[-length:] if ending else form.lower()[:length]
         return numbers.setdefault(affix, len(numbers))
 
-    keys = [key_of(form) for form in words.written_forms]
-    names = list(numbers)
+    key = _of_form(words, key_of)
+    which = "ending" if ending else "beginning"
+    names = [f"-{affix}" if ending else f"{affix}-" for affix in numbers]
 
     def text(keys: Sequence[int]) -> str:
-        shown = [f"-{names[key]}" if ending else f"{names[key]}-" for key in keys]
-        return f"word {'ending' if ending else 'beginning'} in {SEPARATOR.join(shown)}"
+        return f"word {which} in {SEPARATOR.join(names[key] for key in keys)}"
 
-    return _kind(
-        f"{'ending' if ending else 'beginning'} {length}",
-        "word",
-        np.array(keys, np.int32)[words.written],
-        len(names),
-        4,
-        text,
-    )
+    return _kind(f"{which} {length}", "word", key, len(names), text, most=4, cost=0.02)
 
 
 def _shape(form: str) -> int:
@@ -340,7 +287,7 @@ def _shape(form: str) -> int:
     return _SYMBOL if form else -1
 
 
-def _sentence_place(words: WordForms, same_before: NDArray[np.bool_]) -> Keys:
+def _sentence_place(words: WordForms) -> Keys:
     """0 for the first word of a document, 1 of a sentence, 2 inside; -1 for punctuation."""
     has_letter = np.array([any(map(str.isalnum, form)) for form in words.written_forms])
     ends = np.array([form[-1:] in _SENTENCE_END for form in words.written_forms])
@@ -367,10 +314,6 @@ def _in_quotation(words: WordForms) -> Keys:
     return np.where(quote, -1, inside).astype(np.int32)
 
 
-def _place_in_word(word: NDArray[np.integer]) -> NDArray[np.int64]:
-    return rank_in_segment(segment_starts(word), len(word))
-
-
 def _word_so_far(words: WordForms, stream: TokenStream) -> Kind:
     """The lower-case text of a word up to the token's end, where that is not the whole form."""
     word = np.asarray(stream.word)
@@ -395,14 +338,11 @@ def _word_so_far(words: WordForms, stream: TokenStream) -> Kind:
     key = np.full(len(word), -1, np.int32)
     key[partial] = of_distinct[inverse]
     names = list(numbers)
-    return _kind(
-        "word so far",
-        "token",
-        key,
-        len(names),
-        6,
-        lambda keys: SEPARATOR.join(f"{names[key]}…" for key in keys),
-    )
+
+    def text(keys: Sequence[int]) -> str:
+        return SEPARATOR.join(f"{names[key]}…" for key in keys)
+
+    return _kind("word so far", "token", key, len(names), text, most=6, cost=0.03)
 
 
 def _join(first: str, second: str) -> str:
@@ -411,13 +351,11 @@ def _join(first: str, second: str) -> str:
     return f"{first}{second}" if glued else f"{first} {second}"
 
 
-def _phrase_pairs(pairs: Sequence[tuple[int, int]], shown: Sequence[str]) -> str:
-    """`"was" after "there" · "it"`, said with as few words as the pairs allow."""
-    befores, forms = {a for a, _ in pairs}, {b for _, b in pairs}
+def _phrase_pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    """`“was” after “there” · “it”`, said with as few words as the pairs (before, form) allow."""
+    befores, forms = {before for before, _ in pairs}, {form for _, form in pairs}
     if len(forms) == 1:
-        after = SEPARATOR.join(quoted(shown[a]) for a, _ in pairs)
-        return f"{quoted(shown[pairs[0][1]])} after {after}"
+        return f"{quoted(pairs[0][1])} after {SEPARATOR.join(quoted(b) for b, _ in pairs)}"
     if len(befores) == 1:
-        form = SEPARATOR.join(quoted(shown[b]) for _, b in pairs)
-        return f"{form} after {quoted(shown[pairs[0][0]])}"
-    return SEPARATOR.join(f"{quoted(shown[b])} after {quoted(shown[a])}" for a, b in pairs)
+        return f"{SEPARATOR.join(quoted(f) for _, f in pairs)} after {quoted(pairs[0][0])}"
+    return SEPARATOR.join(f"{quoted(form)} after {quoted(before)}" for before, form in pairs)

@@ -40,27 +40,14 @@ SCORED_BY = {
 }
 
 LEAST_COUNT = 3
-"""A key is named only if the feature is active on so many explain words with it."""
+"""A key is named only if the feature is active on so many explain words with it: what happened once
+or twice is chance. Of a feature with fewer than twelve such words, a quarter of them is enough."""
 
 LEAST_GAIN = 0.01
 """A key is named only if it raises F1 by about so much."""
 
 KEY_PENALTY = 0.005
 """Of two kinds that tell the feature equally well, the one that needs fewer keys is said."""
-
-PENALTY = {
-    "token": 0.03,
-    "token after": 0.05,
-    "word so far": 0.03,
-    "form after": 0.03,
-    "after two": 0.03,
-    "ending 3": 0.02,
-    "ending 2": 0.02,
-    "beginning 2": 0.02,
-    "beginning 1": 0.02,
-}
-"""By how much a kind must be better than plain word forms to be chosen: what it says is harder to
-read, or it has so many keys that some fit by chance."""
 
 ROUNDS = 8
 """Of Dinkelbach's iteration, which converges in two to four."""
@@ -161,7 +148,7 @@ class Labeller:
                 np.where(
                     choice.f1 > 0,
                     choice.f1
-                    - PENALTY.get(kind.name, 0.0)
+                    - kind.cost
                     - KEY_PENALTY * np.bincount(choice.feature, minlength=n_features),
                     -np.inf,
                 )
@@ -215,7 +202,8 @@ def _choose(kind: Kind, n: Int64, entries: _Entries, n_features: int) -> _Choice
     # Units without a key count as one more key, which is dropped below.
     key = kind.key[entries.unit]
     groups = group_entries(entries.feature, key, entries.q, kind.n_keys + 1)
-    often = (groups.count >= LEAST_COUNT) & (groups.key < kind.n_keys)
+    least = np.clip(entries.n_active // 4, 1, LEAST_COUNT)[groups.feature]
+    often = (groups.count >= least) & (groups.key < kind.n_keys)
     feature, key = groups.feature[often], groups.key[often]
     count, sum_q = groups.count[often], groups.sum_q[often]
 

@@ -1,0 +1,294 @@
+"""The reference pass: parts that depend on no order, cut or interruption, and quality sums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas.errors import BadInput
+from atlas.ingest import reference as references
+from atlas.ingest.contexts import batches, stream_contexts
+from atlas.ingest.corpus import Document
+from atlas.ingest.encode import choose_scale, columns, encode_reference, quantise
+from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.parts import Parts
+from atlas.ingest.quality import cross_entropies, reconstruction_metrics
+from atlas.ingest.tokens import TokenStream
+from atlas.sae import SaeWeights
+from tests.measured import random_q, write_parts
+from tests.tiny import make_model, make_text
+
+CONTEXT = 16
+POINTS = (HookPoint(0, "resid_post"), HookPoint(1, "mlp_out"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> LanguageModel:
+    torch.set_num_threads(1)
+    return LanguageModel.load(str(make_model(tmp_path_factory.mktemp("model"))), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def stream(model) -> TokenStream:
+    texts = [make_text(n, seed) for seed, n in enumerate((40, 3, 90, 17, 60, 1, 33, 120))]
+    documents = [Document(f"#{i}", text) for i, text in enumerate(texts)]
+    return references.stream(references.build("tiny", "tiny", documents), model.tokenizer)
+
+
+def make_sae(d: int, seed: int = 0, d_sae: int = 40, k: int = 5) -> SaeWeights:
+    generator = torch.Generator().manual_seed(seed)
+    W_dec = torch.randn(d_sae, d, generator=generator)
+    return SaeWeights(
+        architecture="topk",
+        k=k,
+        W_enc=W_dec.T.contiguous(),
+        b_enc=torch.zeros(d_sae),
+        W_dec=W_dec / W_dec.norm(dim=1, keepdim=True) ** 2,
+        b_dec=torch.zeros(d),
+        pre_bias=torch.zeros(d),
+        input_scale=2.5,
+    )
+
+
+def perfect_sae(d: int) -> SaeWeights:
+    """A latent for each direction's positive and negative part: x̂ = x."""
+    both = torch.cat([torch.eye(d), -torch.eye(d)])
+    return SaeWeights(
+        architecture="topk",
+        k=d,
+        W_enc=both.T.contiguous(),
+        b_enc=torch.zeros(2 * d),
+        W_dec=both,
+        b_dec=torch.zeros(d),
+        pre_bias=torch.zeros(d),
+        input_scale=1.0,
+    )
+
+
+def saes_for(model: LanguageModel) -> dict[HookPoint, SaeWeights]:
+    return {point: make_sae(model.width(point), seed) for seed, point in enumerate(POINTS)}
+
+
+def dense(parts: Parts, n_tokens: int) -> np.ndarray:
+    q = np.zeros((n_tokens, parts.d_sae), np.int64)
+    for batch in parts.batches():
+        q[batch["token"], batch["index"]] = batch["q"]
+    return q
+
+
+def activations(model: LanguageModel, stream: TokenStream, point: HookPoint) -> torch.Tensor:
+    """x of every token of the stream, one context at a time."""
+    rows = [
+        model.run(batch, [point])[0]
+        for context in stream_contexts(stream, CONTEXT, model.bos_id)
+        for batch in batches([context], 1, model.pad_id)
+    ]
+    return torch.cat(rows)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def test_integers_of_every_token(model, stream, tmp_path):
+    saes = saes_for(model)
+    parts = encode_reference(
+        model, saes, stream, CONTEXT, tmp_path, chunk_tokens=100, batch_tokens=64
+    )
+    for point, sae in saes.items():
+        code = sae.encode(activations(model, stream, point))
+        exact = torch.zeros(len(stream), sae.d_sae).scatter(1, code.index.long(), code.value)
+        q = dense(parts[point], len(stream))
+        assert np.log2(parts[point].scale) % 1 == 0
+        # Padding changes the last bits of a float, so an integer may differ by one.
+        assert np.abs(q - np.rint(exact.numpy() / parts[point].scale)).max() <= 1
+        assert (q > 0).sum() > 0.9 * sae.k * len(stream)
+
+
+def test_scale_is_chosen_once_for_all_chunks(model, stream, tmp_path):
+    parts = encode_reference(model, saes_for(model), stream, CONTEXT, tmp_path, chunk_tokens=100)
+    for point in POINTS:
+        scales = {Parts(parts[point].folder, n).scale for n in (1, 2, 3)}
+        assert scales == {parts[point].scale}
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ["0-resid_post/part-00000"],
+        ["1-mlp_out/part-00002"],
+        ["0-resid_post/part-00001", "1-mlp_out/part-00001"],
+    ],
+)
+def test_resumed_pass_writes_the_same_bytes(model, stream, tmp_path, missing):
+    arguments = (model, saes_for(model), stream, CONTEXT, tmp_path)
+    encode_reference(*arguments, chunk_tokens=100, batch_tokens=64)
+    whole = files(tmp_path)
+    for name in missing:
+        (tmp_path / f"{name}.safetensors").unlink()
+        (tmp_path / f"{name}.tmp").write_bytes(b"half of it")
+    encode_reference(*arguments, chunk_tokens=100, batch_tokens=64)
+    assert files(tmp_path) == whole
+
+
+def test_finished_chunks_are_not_done_twice(model, stream, tmp_path, monkeypatch):
+    arguments = (model, saes_for(model), stream, CONTEXT, tmp_path)
+    first = encode_reference(*arguments)
+    monkeypatch.setattr(LanguageModel, "run", lambda *_: 1 / 0)
+    again = encode_reference(*arguments)
+    assert [p.scale for p in again.values()] == [p.scale for p in first.values()]
+
+
+def test_quality_equals_its_definition(model, stream, tmp_path):
+    saes = saes_for(model)
+    parts = encode_reference(model, saes, stream, CONTEXT, tmp_path, chunk_tokens=100)
+    for point, sae in saes.items():
+        x = activations(model, stream, point).double().numpy()
+        x_hat = sae.decode(sae.encode(torch.from_numpy(x).float())).double().numpy()
+        error = ((x - x_hat) ** 2).sum()
+        norms = np.linalg.norm(x, axis=1), np.linalg.norm(x_hat, axis=1)
+        q = dense(parts[point], len(stream))
+        assert reconstruction_metrics(parts[point]) == pytest.approx(
+            {
+                "l0": (q > 0).sum() / len(stream),
+                "dead_share": (q == 0).all(axis=0).mean(),
+                "explained_variance": 1 - error / ((x - x.mean(axis=0)) ** 2).sum(),
+                "mse": error / x.size,
+                "cosine": ((x * x_hat).sum(axis=1) / norms[0] / norms[1]).mean(),
+                "l2_ratio": (norms[1] / norms[0]).mean(),
+            },
+            rel=1e-4,
+        )
+
+
+def test_perfect_and_empty_saes(model, stream, tmp_path):
+    perfect, empty = POINTS
+    d = model.width(empty)
+    nothing = perfect_sae(d)
+    saes = {
+        perfect: perfect_sae(d),
+        empty: SaeWeights(**vars(nothing) | {"W_dec": nothing.W_dec * 0}),
+    }
+    parts = encode_reference(model, saes, stream, CONTEXT, tmp_path / "parts")
+    ce = cross_entropies(model, saes, stream, CONTEXT, tmp_path / "ce")
+    assert reconstruction_metrics(parts[perfect])["explained_variance"] == pytest.approx(1)
+    assert ce[perfect]["ce_spliced"] == pytest.approx(ce[perfect]["ce"], abs=1e-6)
+    assert ce[empty]["ce_spliced"] == pytest.approx(ce[empty]["ce_zero"], abs=1e-6)
+    for metrics in ce.values():
+        if "ce_recovered" in metrics:
+            recovered = metrics["ce_zero"] - metrics["ce_spliced"]
+            assert metrics["ce_recovered"] == recovered / (metrics["ce_zero"] - metrics["ce"])
+
+
+def test_cross_entropies_on_part_of_the_corpus(model, stream, tmp_path, monkeypatch):
+    saes = saes_for(model)
+    some = cross_entropies(model, saes, stream, CONTEXT, tmp_path / "a", max_tokens=100)
+    assert 50 < some[POINTS[0]]["ce_tokens"] <= 150
+    whole = cross_entropies(model, saes, stream, CONTEXT, tmp_path / "b")
+    assert whole[POINTS[0]]["ce_tokens"] == len(stream)
+    # Resumed: only what is missing is measured, and floats come back unchanged.
+    (tmp_path / "a" / "ce-1-mlp_out.json").unlink()
+    assert cross_entropies(model, saes, stream, CONTEXT, tmp_path / "a", max_tokens=100) == some
+    monkeypatch.setattr(LanguageModel, "loss", lambda *_: 1 / 0)
+    assert cross_entropies(model, saes, stream, CONTEXT, tmp_path / "a", max_tokens=100) == some
+
+
+def test_models_that_predict_no_next_token_have_no_cross_entropy(
+    model, stream, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(model, "is_causal", False)
+    assert cross_entropies(model, saes_for(model), stream, CONTEXT, tmp_path) == {
+        point: {} for point in POINTS
+    }
+
+
+def test_activations_that_are_no_numbers_are_refused(model, stream, tmp_path, monkeypatch):
+    run = LanguageModel.run
+
+    def overflowing(self, batch, points):
+        found = run(self, batch, points)
+        found[0][0] = torch.inf
+        return found
+
+    monkeypatch.setattr(LanguageModel, "run", overflowing)
+    with pytest.raises(BadInput, match="0-resid_post meets activations that are not finite"):
+        encode_reference(model, saes_for(model), stream, CONTEXT, tmp_path)
+
+
+def test_damaged_part(tmp_path):
+    q = random_q(np.random.default_rng(0), 50, 4)
+    parts = write_parts(tmp_path, q, [20])
+    path = parts.folder / "part-00001.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadInput, match=r"part-00001\.safetensors cannot be read"):
+        Parts(tmp_path, 2)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 60),
+    st.integers(1, 9),
+    st.lists(st.integers(0, 60), max_size=4),
+    st.integers(1, 50),
+)
+@settings(max_examples=30, deadline=None)
+def test_order_cuts_and_blocks_change_no_entry(tmp_path_factory, seed, n, d_sae, cuts, entries):
+    rng = np.random.default_rng(seed)
+    q = random_q(rng, n, d_sae)
+    token, index = np.nonzero(q)
+    values = q[token, index].astype(np.int32)
+    shuffled = rng.permutation(len(values))
+    plain = columns(index, token + 1000, values, d_sae, 1000, n)
+    mixed = columns(index[shuffled], token[shuffled] + 1000, values[shuffled], d_sae, 1000, n)
+    for a, b in zip(plain, mixed, strict=True):
+        assert a.dtype == b.dtype
+        assert (a == b).all()
+    assert (np.diff(plain[0]) == (q > 0).sum(axis=0)).all()
+
+    folder = tmp_path_factory.mktemp("parts")
+    parts = write_parts(folder, q, sorted(min(cut, n) for cut in cuts))
+    assert (parts.n_active() == (q > 0).sum(axis=0)).all()
+    assert parts.sums()["n"] == n
+    blocks = list(parts.blocks(entries))
+    assert [block.first for block in blocks] == np.cumsum(
+        [0, *(block.n_features for block in blocks)]
+    ).tolist()[:-1]
+    assert all(block.n_features == 1 or len(block.q) <= entries for block in blocks)
+    assert sum(block.n_features for block in blocks) == d_sae
+    index, token = np.nonzero(q.T)
+    assert np.concatenate([b.feature + b.first for b in blocks]).tolist() == index.tolist()
+    assert np.concatenate([b.token for b in blocks]).tolist() == token.tolist()
+    assert np.concatenate([b.q for b in blocks]).tolist() == q[token, index].tolist()
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-30, 30))
+@settings(max_examples=50, deadline=None)
+def test_scale_gives_usual_activations_thirteen_bits(seed, exponent):
+    rng = np.random.default_rng(seed)
+    value = (rng.exponential(2.0**exponent, 1000) + 1e-12).astype(np.float32)
+    scale = choose_scale(value)
+    assert np.log2(scale) % 1 == 0
+    q = quantise(value, scale, "m/0-resid_post")
+    assert 2**12 <= np.sort(q)[int(0.99 * 999)] <= 2**13
+    assert np.abs(q * scale - value).max() <= scale / 2
+
+
+def test_scale_of_nothing():
+    assert choose_scale(np.zeros(0, np.float32)) == 2.0**-13
+
+
+def test_overflow_is_told():
+    with pytest.raises(BadInput, match=r"m/0-resid_post has an activation of 1e\+10"):
+        quantise(np.array([1.0, 1e10], np.float32), 2.0**-10, "m/0-resid_post")
+
+
+def test_zeros_are_dropped():
+    indptr, token, q = columns(
+        np.array([0, 1, 0]), np.array([5, 5, 7]), np.array([3, 0, 4], np.int32), 2, 5, 3
+    )
+    assert (indptr.tolist(), token.tolist(), q.tolist()) == ([0, 2, 2], [5, 7], [3, 4])
