@@ -14,11 +14,13 @@ with
 asked as (
     select
         feature_id(feature) as feature_id,
-        if(
-            list_contains(['activation', 'decoder', 'encoder'], "by"),
-            "by"::varchar,
-            error('by is ''activation'', ''decoder'' or ''encoder'', not ''' || "by" || '''.')
-        ) as measure,
+        case
+            when not list_contains(['activation', 'decoder', 'encoder'], "by") then
+                error('by is ''activation'', ''decoder'' or ''encoder'', not ''' || "by" || '''.')
+            when k < 1 then
+                error('k is the number of neighbours, at least 1, not ' || k || '.')
+            else "by"::varchar
+        end as measure,
         within as within,
         saes_in(within) as sae_ids
 ),
