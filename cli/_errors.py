@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -22,6 +23,10 @@ def leave(run: Callable[[], object]) -> NoReturn:
     A reader that went away (`| head`) is no error worth a word. ATLAS_DEBUG=1 in the environment
     lets exceptions through with their tracebacks.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # In a locale that cannot write a token, its escape is better than an end with an error.
+            stream.reconfigure(errors="backslashreplace")
     try:
         returned = run()
         code = returned if isinstance(returned, int) else 0

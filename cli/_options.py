@@ -72,6 +72,7 @@ def wait_option(function: F) -> F:
         type=click.FloatRange(min=0),
         default=0.0,
         metavar="SECONDS",
+        show_default=False,
         help="Wait this long while another process holds the atlas.",
     )(function)
 
@@ -86,7 +87,12 @@ def within_option(function: F) -> F:
 def count_option(default: int, what: str) -> Callable[[F], F]:
     """`-n`: how many of `what` to show."""
     return click.option(
-        "-n", "count", type=click.IntRange(min=0), default=default, help=f"How many {what} to show."
+        "-n",
+        "count",
+        type=click.IntRange(min=0),
+        default=default,
+        metavar="N",
+        help=f"How many {what} to show.",
     )
 
 

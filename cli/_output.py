@@ -44,7 +44,7 @@ def write_query(
     if kind == "parquet":
         _write_parquet(connection, query, parameters)
         return
-    rows = run(connection, query, parameters, Reporter(keep=False))
+    rows = run(connection, query, parameters, _query_progress())
     if rows is not None:
         write_rows(rows, kind)
 
@@ -176,6 +176,11 @@ def _write_parquet(
         raise click.UsageError("Parquet is binary: send it to a file with `> FILE`.")
     with tempfile.TemporaryDirectory(prefix="atlas-") as folder:
         path = Path(folder, "rows.parquet")
-        write_parquet(connection, query, path, parameters, Reporter(keep=False))
+        write_parquet(connection, query, path, parameters, _query_progress())
         with path.open("rb") as source:
             shutil.copyfileobj(source, binary_stdout())
+
+
+def _query_progress() -> Reporter | None:
+    # A log has no use for how far a query is.
+    return Reporter(keep=False) if sys.stderr.isatty() else None

@@ -50,19 +50,20 @@ class _Task:
     @property
     def figures(self) -> str:
         """'12.3k of 300k tokens, 5.1k tokens/s, 0:56 left'"""
-        if not self.done:
-            return duration(self.elapsed)
-        rate = self.done / max(self.elapsed, 1e-9)
-        parts = [f"{amount(self.done)} {self.unit}"]
-        if self.total:
-            parts = [f"{amount(self.done)} of {amount(self.total)} {self.unit}"]
-        if self.unit == "%":
+        parts = [duration(self.elapsed)]
+        if self.done and self.unit == "%":
             parts = []  # the bar says it
-        else:
-            parts.append(f"{amount(rate)} {self.unit}/s")
-        left = (self.total - self.done) / rate if self.total and rate > 0 else 0.0
-        if 0 < left < _HOPELESS:
-            parts.append(f"{duration(left)} left")
+        elif self.done:
+            of = f" of {amount(self.total)}" if self.total else ""
+            rate = self.done / max(self.elapsed, 1e-9)
+            parts = [
+                f"{amount(self.done)}{of} {self.unit}",
+                f"{amount(rate)} {self.unit}/s",
+            ]
+        if self.total and self.done:
+            left = (self.total - self.done) * self.elapsed / self.done
+            if 0 < left < _HOPELESS:
+                parts.append(f"{duration(left)} left")
         return ", ".join([*parts, self.text] if self.text else parts)
 
 

@@ -17,7 +17,7 @@ _FORMATS = ("parquet", "csv", "ndjson", "json")
 @click.command(
     cls=AtlasCommand,
     examples=[
-        'atlas export demo.atlas --sql "from universal_features" --to table2.csv',
+        'atlas export demo.atlas --sql "from sae_cards" --to table1.csv',
         "atlas export demo.atlas --features 'stdlib-a/1-*' --with labels,examples --to l1.parquet",
         "atlas export demo.atlas --features @chosen.txt --with vectors -f ndjson > chosen.ndjson",
     ],
@@ -55,10 +55,11 @@ def command(
     kind: str | None,
     wait: float,
 ) -> None:
-    """Export the rows of a query, or features with what belongs to them, one row a feature.
+    """Write rows or features to a file.
 
-    Beside FILE, FILE.manifest.json tells the query, the atlas's stamp, versions, the number of rows
-    and the file's sha256, so that others can check it or make it again.
+    Rows are those of a query; features come one a row, with what belongs to them. Beside FILE,
+    FILE.manifest.json tells the query, the atlas's stamp, versions, the number of rows and the
+    file's sha256, so that others can check it or make it again.
     """
     from atlas.export import chosen_features, export, features_query, format_of
 

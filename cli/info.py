@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 @format_option("table", "json", "ndjson")
 @wait_option
 def command(atlas_path: Path, kind: str | None, wait: float) -> None:
-    """Show what an atlas holds: models, SAEs with their quality, corpus, labels, sizes."""
+    """Show what an atlas holds.
+
+    Its corpus, models, SAEs with their quality, labels and size; with -f json the tables' rows too.
+    """
     from atlas.summary import summary
 
     with open_atlas(atlas_path, wait) as atlas:

@@ -32,7 +32,7 @@ _TYPES = {
 @format_option("table", "csv", "json", "ndjson")
 @wait_option
 def command(atlas_path: Path, name: str | None, kind: str | None, wait: float) -> None:
-    """List the views and macros for SQL, or explain one.
+    """List the views and macros, or explain one.
 
     With NAME its whole documentation: arguments, columns, examples.
     """

@@ -46,9 +46,10 @@ def command(
     wait: float,
     **tokens: str | None,
 ) -> None:
-    """Find features by WORDS in their labels and among their top words and tokens.
+    """Find features by words or tokens.
 
-    The same as the macros find, promotes, suppresses and fires_on in SQL.
+    WORDS are looked for in labels and among a feature's top words and tokens. The same as the
+    macros find, promotes, suppresses and fires_on in SQL.
     """
     asked = {"find": " ".join(words) or None, **tokens}
     given = {macro: text for macro, text in asked.items() if text is not None}

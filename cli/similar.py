@@ -33,7 +33,7 @@ from atlas.cli._output import ROW_FORMATS, write_query
     default="activation",
     help="Correlation of activations (any model), or cosine of directions (same model).",
 )
-@click.option("-k", type=click.IntRange(min=1), default=10, help="How many.")
+@click.option("-k", type=click.IntRange(min=1), default=10, metavar="N", help="How many.")
 @within_option
 @click.option("--exact", is_flag=True, help="Score every feature in SQL instead of using FAISS.")
 @format_option(*ROW_FORMATS)

@@ -34,7 +34,7 @@ def told(result: Result) -> str:
     assert result.exit_code == 1, result.output
     (line,) = result.stderr.splitlines()
     assert line.startswith("Error: ")
-    assert line.endswith(".")
+    assert line.endswith((".", "?"))
     assert "Traceback" not in line
     assert "fault of this program" not in line
     return line.removeprefix("Error: ")
