@@ -261,12 +261,12 @@ class Neighbours:
         own[own_words] = words.q[begin:end]
         try:
             begins, ends = words.indptr[candidates], words.indptr[candidates + 1]
-            lengths = ends - begins
             # The candidates' entries one after the other; each live one has at least one.
-            starts = np.cumsum(lengths) - lengths
-            entries = np.arange(lengths.sum()) + np.repeat(begins - starts, lengths)
-            products = own[words.word[entries]] * words.q[entries]
-            sum_ab = np.add.reduceat(products, starts)
+            pieces = [slice(*one) for one in zip(begins.tolist(), ends.tolist(), strict=True)]
+            products = own[np.concatenate([words.word[piece] for piece in pieces])]
+            products *= np.concatenate([words.q[piece] for piece in pieces])
+            lengths = ends - begins
+            sum_ab = np.add.reduceat(products, np.cumsum(lengths) - lengths)
         finally:
             own[own_words] = 0
         covariance = sum_ab - words.mean[row] * words.mean[candidates] * words.n_words
