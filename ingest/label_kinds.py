@@ -21,7 +21,7 @@ from atlas.ingest.segments import rank_in_segment, segment_starts
 from atlas.ingest.tokens import TokenStream
 
 Unit = Literal["word", "token"]
-Keys = NDArray[np.int32]
+Keys = NDArray[np.integer]
 
 SEPARATOR = " · "
 
@@ -103,7 +103,8 @@ def _kind(
     cost: float = 0.0,
 ) -> Kind:
     """A kind whose `key` is negative where a unit has none."""
-    keys = np.where(key < 0, n_keys, key).astype(np.int32)
+    # The corpus has one key for every kind, so each takes no more bytes than it needs.
+    keys = np.where(key < 0, n_keys, key).astype(np.min_scalar_type(n_keys))
     return Kind(name, unit, keys, n_keys, most, cost, text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def random_q(
 def write_parts(folder: Path, q: np.ndarray, bounds: list[int]) -> Parts:
     """Parts of the dense matrix q (n_tokens, d_sae), cut at the token numbers `bounds`."""
     edges = [0, *bounds, len(q)]
-    for number, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for number, (a, b) in enumerate(pairwise(edges)):
         token, index = np.nonzero(q[a:b])
         entries = columns(
             index, token + a, q[a:b][token, index].astype(np.int32), q.shape[1], a, b - a
