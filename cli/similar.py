@@ -21,7 +21,7 @@ from atlas.cli._output import ROW_FORMATS, write_query
     cls=AtlasCommand,
     examples=[
         "atlas similar demo.atlas stdlib-a/1-resid_post/12",
-        "atlas similar demo.atlas stdlib-a/1-resid_post/12 --within stdlib-c -k 3",
+        "atlas similar demo.atlas stdlib-a/1-resid_post/12 --within stdlib-gpt2 -k 3",
         "atlas similar demo.atlas stdlib-a/1-resid_post/12 --by decoder -f json",
     ],
 )

@@ -85,7 +85,8 @@ def test_reader_that_goes_away_is_no_error(toy, kind):
         running.stdout.readline()
         running.stdout.close()
         assert running.stderr.read() == b""
-        assert running.wait(60) == 1
+        # A table is written at once, and the system may take all of it before the pipe closes.
+        assert running.wait(60) in ((0, 1) if kind == "table" else (1,))
 
 
 def test_memory_does_not_grow_with_the_rows(toy):
