@@ -405,5 +405,5 @@ def _labels(block: Block, words: WordEntries, labeller: Labeller) -> Columns:
         "method": [METHOD] * len(labels),
         "explainer": [EXPLAINER] * len(labels),
         "score": [label.score for label in labels],
-        "scored_by": [SCORED_BY[label.unit] for label in labels],
+        "scored_by": [None if label.score is None else SCORED_BY[label.unit] for label in labels],
     }
