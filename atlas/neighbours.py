@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MEASURES = ("activation", "decoder", "encoder")
 
 _MAX_DIGITS = 18
+"""Of an index or id: more do not fit the table's BIGINT."""
+
 _CANDIDATES_PER_K = 8
 _MIN_CANDIDATES = 64
 _SPARE = 8

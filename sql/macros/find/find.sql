@@ -52,12 +52,12 @@ asked as (
 scored as (
     select
         asked.feature_id,
-        sum(
+        -- Rounded, so that the order of floating-point sums never decides between equal scores.
+        round(sum(
             ln(1 + (corpus.n_features - asked.n_having + 0.5) / (asked.n_having + 0.5))
             * asked.weight * 2.2
             / (asked.weight + 1.2 * (0.25 + 0.75 * lengths.length / corpus.mean_length))
-            order by asked.term
-        ) as score,
+        ), 9) as score,
         list(asked.term order by asked.term) as matched
     from asked
     join lengths on lengths.feature_id = asked.feature_id
