@@ -1,18 +1,49 @@
-"""The demo's atlas: features of the language models that the package ships."""
+"""The demo: an atlas of the language models that the package ships, and findings to begin with."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from atlas.cards import FeatureCard, card
 from atlas.demo import MODELS, models_folder
 from atlas.ingest.plan import IngestOptions
 from atlas.ingest.run import ingest
 from atlas.ingest.stdlib_corpus import stdlib_corpus
 from atlas.progress import Progress
+from atlas.store import Atlas
 
 LAYERS = "1,3"
 TRAIN_TOKENS = "600k"
 REFERENCE_TOKENS = "120k"
+
+_FINDINGS = """
+    with candidates as (
+        select feature_id, label, label_score
+        from feature_cards
+        where model = $model and density between 0.0003 and 0.02 and label_score > 0.6
+        order by label_score desc, feature_id
+        limit 200
+    )
+    select candidates.feature_id, near.feature_id, near.score
+    from candidates, similar(candidates.feature_id, k := 1, within := $other) as near
+    -- One a label, and the strongest pair of features that say something of words first.
+    qualify row_number() over (
+        partition by candidates.label order by near.score desc, candidates.feature_id
+    ) = 1
+    order by near.score * label_score desc, candidates.feature_id
+    limit $n
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A feature of one model and the feature of another model that fires most like it."""
+
+    feature: FeatureCard
+    counterpart: FeatureCard
+    r: float
+    """Pearson's correlation of their activations over words."""
 
 
 def build_demo(path: Path, *, progress: Progress, wait: float = 0.0) -> None:
@@ -31,3 +62,12 @@ def build_demo(path: Path, *, progress: Progress, wait: float = 0.0) -> None:
             progress=progress,
             wait=wait,
         )
+
+
+def findings(atlas: Atlas, n: int = 4) -> list[Finding]:
+    """Features of the first demo model that the one with the other tokenizer has, too."""
+    asked = {"model": MODELS[0], "other": MODELS[-1], "n": n}
+    return [
+        Finding(card(atlas, feature, contexts=3), card(atlas, other, contexts=2), r)
+        for feature, other, r in atlas.rows(_FINDINGS, asked)
+    ]
