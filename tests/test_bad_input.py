@@ -130,7 +130,7 @@ def _bad_jsonl(place: Place) -> list[str]:
 
 def _cut_gzip(place: Place) -> list[str]:
     path = place.folder / "corpus.jsonl.gz"
-    rows = "".join(json.dumps({"text": tiny.make_text(50, i)}) + "\n" for i in range(200))
+    rows = "".join(json.dumps({"text": tiny.make_text(50, i)}) + "\n" for i in range(30))
     path.write_bytes(gzip.compress(rows.encode())[:-100])
     return ["--corpus", str(path)]
 
@@ -181,12 +181,12 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], str]] = {
     "no UTF-8": (_not_utf8, "UTF-8"),
     "bad JSON line": (_bad_jsonl, "line 2|:2|#2"),
     "cut gzip": (_cut_gzip, "corpus.jsonl.gz"),
-    "corpus without text": (_corpus_without_text, "a, b"),
+    "corpus without text": (_corpus_without_text, "'a', 'b'"),
     "newer atlas": (_atlas_of_a_newer_version, "upgrade"),
     "not an atlas": (_not_an_atlas, "not an atlas"),
     "another database": (_another_database, "not an atlas"),
     "name taken by another model": (_other_model_of_that_name, "--name"),
-    "SAE there with other options": (_options("--name", "first"), "--variant"),
+    "SAE there with other options": (_options("--name", "first", "--k", "5"), "--variant"),
     "layer out of range": (_options("--layers", "0,2"), "layers 0 to 1"),
     "layers backwards": (_options("--layers", "1-0"), "counts down"),
     "width 0": (_options("--width", "0"), "--width"),
