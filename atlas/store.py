@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 from duckdb.func import ARROW
@@ -68,7 +68,7 @@ class Atlas:
     # -- opening and closing ------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str]) -> Atlas:
+    def create(cls, path: str | os.PathLike[str]) -> Self:
         """Make a new, empty atlas and open it for writing; BadInput if the path is taken."""
         path = Path(path)
         if os.path.lexists(path):
@@ -88,7 +88,7 @@ class Atlas:
         return made
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, write: bool = False, wait: float = 0.0) -> Atlas:
+    def open(cls, path: str | os.PathLike[str], *, write: bool = False, wait: float = 0.0) -> Self:
         """Open an atlas, read-only unless `write`.
 
         wait: seconds to wait for another process's lock before AtlasLocked is raised.
@@ -125,7 +125,7 @@ class Atlas:
         self._connection.close()
         _open.discard(self)
 
-    def __enter__(self) -> Atlas:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
