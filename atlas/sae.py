@@ -10,6 +10,7 @@ Whatever the architecture and wherever it comes from:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -170,7 +171,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
             os.fsync(stream.fileno())
         part.replace(path)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise BadInput(f"{path} cannot be written ({error}); make room there.") from error
 
 

@@ -34,7 +34,7 @@ def k_largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         value, index = _top(_keys(x), k)
         return value.relu_(), index
     n_groups = width // size
-    grouped = x[:, : size * n_groups].view(n, size, n_groups)
+    grouped = x[:, : size * n_groups].reshape(n, size, n_groups)
     _, group = _top(_keys(grouped.amax(1)), k)
     candidates = grouped.gather(2, group.long().unsqueeze(1).expand(n, size, k)).flatten(1)
     rest = x[:, size * n_groups :]

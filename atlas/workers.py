@@ -7,11 +7,11 @@ not depend on the number of threads.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from queue import SimpleQueue
 
 import torch
@@ -34,36 +34,39 @@ def run_each(jobs: Iterable[Job]) -> None:
 def run_lanes(lanes: Iterable[Iterator[Stage]]) -> None:
     """Run lanes at the same time, each stage by stage.
 
-    The iterators themselves are advanced by the calling thread alone. If a job raises, the jobs
-    that have begun end first.
+    The iterators themselves are advanced by the calling thread alone. Whatever a job or an iterator
+    raises is raised here once the jobs that had begun are over.
     """
     pool = _pool(n_workers())
     ended: SimpleQueue[tuple[int, Future[None]]] = SimpleQueue()
-    waiting = list(lanes)
-    left = [0] * len(waiting)
-
-    def end(lane: int, future: Future[None]) -> None:
-        ended.put((lane, future))
+    stages = list(lanes)
+    left = [0] * len(stages)
 
     def begin(lane: int) -> None:
-        for stage in waiting[lane]:
+        for stage in stages[lane]:
             if stage:
                 left[lane] = len(stage)
                 for job in stage:
-                    pool.submit(job).add_done_callback(partial(end, lane))
+                    pool.submit(job).add_done_callback(lambda future: ended.put((lane, future)))
                 return
 
-    failure: BaseException | None = None
-    for lane in range(len(waiting)):
-        begin(lane)
-    while any(left):
+    def end() -> int:
         lane, future = ended.get()
         left[lane] -= 1
-        failure = failure or future.exception()
-        if not left[lane] and failure is None:
+        future.result()
+        return lane
+
+    try:
+        for lane in range(len(stages)):
             begin(lane)
-    if failure is not None:
-        raise failure
+        while any(left):
+            lane = end()
+            if not left[lane]:
+                begin(lane)
+    finally:
+        while any(left):
+            with contextlib.suppress(BaseException):
+                end()
 
 
 def run_here(lane: Iterator[Stage]) -> None:
@@ -75,14 +78,19 @@ def run_here(lane: Iterator[Stage]) -> None:
 
 @functools.cache
 def _pool(size: int) -> ThreadPoolExecutor:
-    pool = ThreadPoolExecutor(
-        size, "atlas-worker", initializer=torch.set_num_threads, initargs=(1,)
-    )
+    pool = ThreadPoolExecutor(size, "atlas-worker")
     # A worker's setting is its own, but also what threads begun later find: start all workers now,
     # then set it back for others.
     started = threading.Barrier(size + 1)
     for _ in range(size):
-        pool.submit(started.wait)
+        pool.submit(_prepare, started)
     started.wait()
     torch.set_num_threads(size)
     return pool
+
+
+def _prepare(started: threading.Barrier) -> None:
+    # A thread that has not asked yet would, at its first operation, take the setting of others.
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+    started.wait()

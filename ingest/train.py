@@ -38,8 +38,6 @@ ARCHITECTURES: dict[str, Callable[[int, TrainConfig, torch.Generator, torch.devi
 
 _SAMPLE = 2**15
 """Activations of the first block from which conventions and first weights are chosen."""
-_SAVE_SHARE = 20
-"""Training goes on for at least so many times as long as the last checkpoint took."""
 
 
 def train_saes(
@@ -54,9 +52,9 @@ def train_saes(
 ) -> dict[HookPoint, SaeWeights]:
     """One SAE for each hook point, after exactly `config.train_tokens` tokens; on `model.device`.
 
-    Checkpoints go to `folder`, at most one in `checkpoint_seconds`, and are gone on with if they
-    are there; `stream` is then put where it was. The last one stays, so that a call after the end
-    returns the same SAEs at once.
+    Checkpoints go to `folder`, at most one in `checkpoint_seconds` (times the seconds it takes to
+    write one, where that is more than one), and are gone on with if they are there; `stream` is
+    then put where it was. The last one stays, so that a call after the end returns the same SAEs.
 
     BadInput: settings that make no sense, activations that are not finite, a folder that cannot be
     written or holds another training.
@@ -80,7 +78,7 @@ def train_saes(
             training.consume(block, task)
             now = time.monotonic()
             finished = training.tokens == config.train_tokens
-            if finished or now - saved_at >= max(checkpoint_seconds, _SAVE_SHARE * save_took):
+            if finished or now - saved_at >= checkpoint_seconds * max(1.0, save_took):
                 training.save(file, stream)
                 saved_at = time.monotonic()
                 save_took = saved_at - now
