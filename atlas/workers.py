@@ -20,6 +20,8 @@ Job = Callable[[], None]
 Stage = list[Job]
 """Jobs that may run at the same time; the next stage of a lane begins when all have ended."""
 
+_thread = threading.local()
+
 
 def n_workers() -> int:
     """As many as torch uses threads."""
@@ -35,8 +37,13 @@ def run_lanes(lanes: Iterable[Iterator[Stage]]) -> None:
     """Run lanes at the same time, each stage by stage.
 
     The iterators themselves are advanced by the calling thread alone. Whatever a job or an iterator
-    raises is raised here once the jobs that had begun are over.
+    raises is raised here once the jobs that had begun are over. Within a job, which has a core to
+    itself, lanes run one after another.
     """
+    if getattr(_thread, "is_worker", False):
+        for lane_here in lanes:
+            run_here(lane_here)
+        return
     pool = _pool(n_workers())
     ended: SimpleQueue[tuple[int, Future[None]]] = SimpleQueue()
     stages = list(lanes)
@@ -93,4 +100,5 @@ def _prepare(started: threading.Barrier) -> None:
     # A thread that has not asked yet would, at its first operation, take the setting of others.
     torch.get_num_threads()
     torch.set_num_threads(1)
+    _thread.is_worker = True
     started.wait()

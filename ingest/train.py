@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,8 +74,8 @@ def train_saes(
     with progress.task("training SAEs", config.train_tokens, "tokens") as task:
         task.advance(training.tokens)
         while training.tokens < config.train_tokens:
-            block = blocks.next(config.train_tokens - training.tokens, task)
-            training.consume(block, task)
+            # No name for the block: it must be gone before the next one is filled.
+            training.consume(blocks.next(config.train_tokens - training.tokens, task), task)
             now = time.monotonic()
             finished = training.tokens == config.train_tokens
             if finished or now - saved_at >= checkpoint_seconds * max(1.0, save_took):
@@ -161,28 +161,31 @@ class _Training:
         order = torch.randperm(n, generator=seeded(self.config.seed, "block", self.blocks))
         order = order.to(self.device)
         trainees = list(self.trainees.values())
+        pairs = list(zip(trainees, block, strict=True))
         if self.blocks == 0:
             sample = order[:_SAMPLE]
-            for trainee, rows in zip(trainees, block, strict=True):
-                trainee.begin(rows.index_select(0, sample))
+            self._run(iter([[partial(_begin, trainee, rows, sample)]]) for trainee, rows in pairs)
         shares = order.tensor_split(-(-n // self.config.batch_tokens))
-        on_cpu = self.device.type == "cpu"
         # With an SAE for every core there is nothing to gain from cutting steps up.
-        whole = on_cpu and len(trainees) >= n_workers()
+        whole = self.device.type == "cpu" and len(trainees) >= n_workers()
         advance = partial(_advance, task, 1 / (2 * len(trainees)))
-        lanes = [
-            self._lane(trainee, rows, shares, whole, advance)
-            for trainee, rows in zip(trainees, block, strict=True)
-        ]
-        if on_cpu:
-            run_lanes(lanes)
-        else:
-            for lane in lanes:
-                run_here(lane)
+        self._run(self._lane(trainee, rows, shares, whole, advance) for trainee, rows in pairs)
         self.tokens += n
         self.blocks += 1
         explained = [trainee.explained_variance() for trainee in trainees]
         task.note(f"explained variance {sum(explained) / len(explained):.3f}")
+
+    def _run(self, lanes: Iterable[Iterator[Stage]]) -> None:
+        if self.device.type == "cpu":
+            run_lanes(lanes)
+            return
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")  # TF32, where the device has it
+        try:
+            for lane in lanes:
+                run_here(lane)
+        finally:
+            torch.set_float32_matmul_precision(precision)
 
     def _lane(
         self,
@@ -230,6 +233,10 @@ class _Training:
 
     def _identity(self) -> list[str]:
         return [self.config.fingerprint(), *map(str, self.trainees)]
+
+
+def _begin(trainee: Trainee, rows: Tensor, sample: Tensor) -> None:
+    trainee.begin(rows.index_select(0, sample))
 
 
 def _step(trainee: Trainee, rows: Tensor, share: Tensor, rate: float) -> Iterator[Stage]:

@@ -29,7 +29,7 @@ class TrainConfig:
     architecture: str = "topk"
     seed: int = 0
     batch_tokens: int = 2048
-    """Tokens to a step: the last of a block may be a few short."""
+    """Most tokens to a step: the steps of a block share it evenly."""
     lr: float = 0.08
     """How far Adam may turn a direction in one step, in an SAE of 1,024 latents; see `rate`."""
     warmup: float = 0.05
@@ -57,13 +57,8 @@ class TrainConfig:
                 f"k = {self.k} active features a token is impossible with {self.d_sae} features; "
                 f"give 1 to {self.d_sae}."
             )
-        for name in (
-            "train_tokens",
-            "batch_tokens",
-            "block_tokens",
-            "block_bytes",
-            "forward_tokens",
-        ):
+        counts = ("train_tokens", "batch_tokens", "block_tokens", "block_bytes", "forward_tokens")
+        for name in counts:
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} = {getattr(self, name)} is too small; give 1 or more.")
         if not 0 < self.lr < 1:

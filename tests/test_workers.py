@@ -86,3 +86,14 @@ def test_workers_have_one_thread_and_others_keep_theirs():
     later.start()
     later.join()
     assert seen[-1] == before
+
+
+def test_jobs_of_a_job_run_in_its_own_thread():
+    seen = []
+
+    def outer():
+        here = threading.get_ident()
+        run_each([lambda: seen.append(threading.get_ident() == here) for _ in range(3)])
+
+    run_each([outer, outer])
+    assert seen == [True] * 6
