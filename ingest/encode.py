@@ -9,9 +9,9 @@ q = round(activation / scale), where the scale is a power of two chosen from the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,19 +19,20 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from atlas.errors import BadInput
-from atlas.ingest.contexts import Context, batches, by_length, chunks, stream_contexts
+from atlas.ingest.contexts import Batch, batches, by_length, chunks, stream_contexts
+from atlas.ingest.forwards import Forwards
 from atlas.ingest.models import HookPoint, LanguageModel
 from atlas.ingest.parts import Parts, part_path, part_scale, write_part
-from atlas.ingest.quality import ReconstructionSums
+from atlas.ingest.quality import add_sums, reconstruction_sums
 from atlas.ingest.tokens import TokenStream
-from atlas.progress import Progress, Silent
+from atlas.progress import Progress, Silent, Task
 from atlas.sae import SaeWeights
 
 CHUNK_TOKENS = 1 << 16
 """Tokens between two savings; an SAE with k active features takes 8 k bytes a token until then."""
 
-BATCH_TOKENS = 1 << 13
-"""Positions read at once, padding included."""
+BATCH_TOKENS = 1 << 11
+"""Positions read at once, padding included: what a core computes of them stays in its cache."""
 
 USUAL_BITS = 13
 """The strength that 99 of 100 activations stay below takes so many bits as an integer."""
@@ -56,29 +57,33 @@ def encode_reference(
     """
     folders = {point: folder / str(point) for point in saes}
     scales: dict[HookPoint, float] = {}
+    forwards = Forwards(model, list(saes))
     n_chunks = 0
     with (progress or Silent()).task("reference corpus", len(stream), "tokens") as task:
         contexts = stream_contexts(stream, context, model.bos_id)
         for number, chunk in enumerate(chunks(contexts, chunk_tokens)):
             n_tokens = sum(len(one.ids) for one in chunk)
-            if not all(part_path(place, number).exists() for place in folders.values()):
-                if number > 0 and not scales:
-                    scales = {point: part_scale(place) for point, place in folders.items()}
-                for point, codes in _encode_chunk(model, saes, chunk, batch_tokens).items():
-                    name = f"{model.name}/{point}"
-                    index, token, value = codes.entries(name)
-                    if number == 0:
-                        scales[point] = choose_scale(value)
-                    q = quantise(value, scales[point], name)
-                    write_part(
-                        folders[point],
-                        number,
-                        *columns(index, token, q, saes[point].d_sae, chunk[0].first, n_tokens),
-                        scales[point],
-                        codes.sums.arrays(),
-                    )
-            task.advance(n_tokens)
             n_chunks = number + 1
+            if all(part_path(place, number).exists() for place in folders.values()):
+                task.advance(n_tokens)
+                continue
+            if number > 0 and not scales:
+                scales = {point: part_scale(place) for point, place in folders.items()}
+            read = list(batches(by_length(chunk), batch_tokens, model.pad_id))
+            encoded = _encode_chunk(forwards, list(saes.values()), read, task)
+            for (point, sae), codes in zip(saes.items(), encoded, strict=True):
+                name = f"{model.name}/{point}"
+                code = _joined(codes, name)
+                if number == 0:
+                    scales[point] = choose_scale(code.value)
+                q = quantise(code.value, scales[point], name)
+                write_part(
+                    folders[point],
+                    number,
+                    *columns(code.latent, code.token, q, sae.d_sae, chunk[0].first, n_tokens),
+                    scales[point],
+                    code.sums,
+                )
     return {point: Parts(place, n_chunks) for point, place in folders.items()}
 
 
@@ -134,50 +139,54 @@ def columns(
     )
 
 
-@dataclass
-class _Codes:
-    """One SAE's activations on a chunk, as its batches come."""
+class _Code(NamedTuple):
+    """One SAE's active features on some tokens, all arrays (n,), and the sums for `quality`."""
 
-    sums: ReconstructionSums
-    index: list[NDArray[np.int32]] = field(default_factory=list)
-    token: list[NDArray[np.int64]] = field(default_factory=list)
-    value: list[NDArray[np.float32]] = field(default_factory=list)
+    latent: NDArray[np.int32]
+    token: NDArray[np.int64]
+    value: NDArray[np.float32]
+    sums: dict[str, NDArray[np.float64]]
 
-    def add(self, sae: SaeWeights, x: torch.Tensor, token: NDArray[np.int64]) -> None:
-        """Encode x, float32 (n, d_in), the activations at `token` (n,)."""
-        code = sae.encode(x)
-        self.sums.add(x, sae.decode(code))
-        value = code.value.cpu().numpy()
-        # `>` would also drop NaN, which must be seen.
-        row, place = np.nonzero(value != 0)
-        self.index.append(code.index.cpu().numpy()[row, place].astype(np.int32))
-        self.token.append(token[row])
-        self.value.append(value[row, place])
 
-    def entries(
-        self, name: str
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
-        """Index, token and value, each (n,), of the active features; BadInput if one is NaN."""
-        value = np.concatenate(self.value)
-        if not np.isfinite(value).all() or not np.isfinite(self.sums.arrays()["x2"]).all():
-            raise BadInput(
-                f"The SAE {name} meets activations that are not finite numbers; the model "
-                "overflows at this layer, so leave the layer out or run on another device."
-            )
-        return np.concatenate(self.index), np.concatenate(self.token), value
+def _encode(sae: SaeWeights, x: torch.Tensor, token: NDArray[np.int64]) -> _Code:
+    """Encode x, float32 (n, d_in), the activations at `token` (n,)."""
+    code = sae.encode(x)
+    value = code.value.cpu().numpy()
+    # `>` would also drop NaN, which must be seen.
+    row, place = np.nonzero(value != 0)
+    return _Code(
+        code.index.cpu().numpy()[row, place],
+        token[row],
+        value[row, place],
+        reconstruction_sums(x, sae.decode(code)),
+    )
+
+
+def _joined(codes: Sequence[_Code], name: str) -> _Code:
+    """The codes of batches as one; BadInput if an activation is not finite. name: the SAE."""
+    value = np.concatenate([code.value for code in codes])
+    sums = add_sums([code.sums for code in codes])
+    if not np.isfinite(value).all() or not np.isfinite(sums["x2"]).all():
+        raise BadInput(
+            f"The SAE {name} meets activations that are not finite numbers; the model "
+            "overflows at this layer, so leave the layer out or run on another device."
+        )
+    latent = np.concatenate([code.latent for code in codes])
+    return _Code(latent, np.concatenate([code.token for code in codes]), value, sums)
 
 
 def _encode_chunk(
-    model: LanguageModel,
-    saes: Mapping[HookPoint, SaeWeights],
-    chunk: list[Context],
-    batch_tokens: int,
-) -> dict[HookPoint, _Codes]:
-    points = list(saes)
-    codes = {
-        point: _Codes(ReconstructionSums(sae.d_in, model.device)) for point, sae in saes.items()
-    }
-    for batch in batches(by_length(chunk), batch_tokens, model.pad_id):
-        for point, x in zip(points, model.run(batch, points), strict=True):
-            codes[point].add(saes[point], x, batch.token)
-    return codes
+    forwards: Forwards,
+    saes: Sequence[SaeWeights],
+    chunk: Sequence[Batch],
+    task: Task,
+) -> list[list[_Code]]:
+    """For each SAE its codes of the batches, in their order."""
+    found: list[list[_Code]] = [[] for _ in chunk]
+
+    def encode(i: int, activations: list[torch.Tensor]) -> None:
+        token = chunk[i].token
+        found[i] = [_encode(sae, x, token) for sae, x in zip(saes, activations, strict=True)]
+
+    forwards.run(chunk, encode, lambda i: task.advance(len(chunk[i].token)))
+    return [list(codes) for codes in zip(*found, strict=True)]

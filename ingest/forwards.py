@@ -1,4 +1,4 @@
-"""Reads activations of many batches, on a CPU with one forward pass per core at a time.
+"""Runs a model on many batches, on a CPU with one forward pass per core at a time.
 
 A pass of a small model is hundreds of operations that are too short to be shared between cores
 without losing much of the gain at their barriers, and nearly all of it where other programs run.
@@ -9,7 +9,7 @@ there are.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from torch import Tensor
@@ -40,33 +40,49 @@ class Forwards:
         The activations are those of `LanguageModel.run`. After that `done(i)` is called, by the
         thread that called `run`.
         """
-        numbered = iter(enumerate(batches))
-        lanes = [self._lane(model, numbered, use, done) for model in self._models]
+
+        def read(model: LanguageModel, i: int) -> None:
+            use(i, model.run(batches[i], self._points))
+
+        self._each(len(batches), read, done)
+
+    def losses(
+        self,
+        batches: Sequence[Batch],
+        splice: Mapping[HookPoint, Callable[[Tensor], Tensor]] | None = None,
+    ) -> tuple[float, int]:
+        """Sum of the losses and number of predictions, `LanguageModel.loss`, of all batches.
+
+        The functions of `splice` are called in any thread.
+        """
+        found = [(0.0, 0)] * len(batches)
+
+        def read(model: LanguageModel, i: int) -> None:
+            loss, n = model.loss(batches[i], splice)
+            found[i] = float(loss), n
+
+        self._each(len(batches), read, lambda i: None)
+        # In the order of the batches, whichever was ready first.
+        return sum(loss for loss, _ in found), sum(n for _, n in found)
+
+    def _each(
+        self, n: int, read: Callable[[LanguageModel, int], None], done: Callable[[int], None]
+    ) -> None:
+        numbers = iter(range(n))
+        lanes = [_lane(partial(read, model), numbers, done) for model in self._models]
         if self._on_cpu:
             run_lanes(lanes)
         else:
             run_here(lanes[0])
 
-    def _lane(
-        self,
-        model: LanguageModel,
-        numbered: Iterator[tuple[int, Batch]],
-        use: Callable[[int, list[Tensor]], None],
-        done: Callable[[int], None],
-    ) -> Iterator[Stage]:
-        # Lanes share one iterator: each takes the next batch when it is free.
-        for i, batch in numbered:
-            yield [partial(self._read, model, i, batch, use)]
-            done(i)
 
-    def _read(
-        self,
-        model: LanguageModel,
-        i: int,
-        batch: Batch,
-        use: Callable[[int, list[Tensor]], None],
-    ) -> None:
-        use(i, model.run(batch, self._points))
+def _lane(
+    read: Callable[[int], None], numbers: Iterator[int], done: Callable[[int], None]
+) -> Iterator[Stage]:
+    # Lanes share one iterator: each takes the next batch when it is free.
+    for i in numbers:
+        yield [partial(read, i)]
+        done(i)
 
 
 def _twin(model: LanguageModel) -> LanguageModel:

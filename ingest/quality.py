@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ import torch
 from numpy.typing import NDArray
 
 from atlas.ingest.contexts import Context, batches, by_length, stream_contexts
+from atlas.ingest.forwards import Forwards
 from atlas.ingest.models import HookPoint, LanguageModel
 from atlas.ingest.parts import Parts
 from atlas.ingest.tokens import TokenStream
@@ -44,42 +45,30 @@ CE_TOKENS = 1 << 14
 few thousandths, since the same tokens are predicted three times."""
 
 
-class ReconstructionSums:
-    """The float64 sums over tokens behind `reconstruction_metrics`; those of batches add up."""
+def reconstruction_sums(x: torch.Tensor, x_hat: torch.Tensor) -> dict[str, NDArray[np.float64]]:
+    """The sums behind `reconstruction_metrics` over tokens, x and x̂ float32 (n, d); they add up."""
+    norm, norm_hat = x.norm(dim=1).double(), x_hat.norm(dim=1).double()
+    dot = (x * x_hat).sum(dim=1).double()
+    there = norm > 0
+    tiny = torch.finfo(torch.float64).tiny
+    sums = {
+        "n": norm.new_tensor([len(x)]),
+        "x": x.sum(dim=0, dtype=torch.float64),
+        "x2": norm.square().sum()[None],
+        "error2": (x - x_hat).square().sum(dim=1).double().sum()[None],
+        "cosine": (dot / (norm * norm_hat).clamp(min=tiny)).sum()[None],
+        "ratio": (norm_hat / norm.clamp(min=tiny))[there].sum()[None],
+        "n_ratio": there.sum()[None].double(),
+    }
+    return {name: tensor.cpu().numpy() for name, tensor in sums.items()}
 
-    def __init__(self, d: int, device: torch.device | str = "cpu") -> None:
-        self._sums = {
-            name: torch.zeros(size, dtype=torch.float64, device=device)
-            for name, size in (
-                ("n", 1),
-                ("x", d),
-                ("x2", 1),
-                ("error2", 1),
-                ("cosine", 1),
-                ("ratio", 1),
-                ("n_ratio", 1),
-            )
-        }
 
-    def add(self, x: torch.Tensor, x_hat: torch.Tensor) -> None:
-        """Count tokens: x and x̂ float32 (n, d)."""
-        sums = self._sums
-        norm, norm_hat = x.norm(dim=1).double(), x_hat.norm(dim=1).double()
-        dot = (x * x_hat).sum(dim=1).double()
-        error2 = (x - x_hat).square().sum(dim=1).double()
-        there = norm > 0
-        tiny = torch.finfo(torch.float64).tiny
-        sums["n"] += len(x)
-        sums["x"] += x.sum(dim=0, dtype=torch.float64)
-        sums["x2"] += norm.square().sum()
-        sums["error2"] += error2.sum()
-        sums["cosine"] += (dot / (norm * norm_hat).clamp(min=tiny)).sum()
-        sums["ratio"] += (norm_hat / norm.clamp(min=tiny))[there].sum()
-        sums["n_ratio"] += there.sum()
-
-    def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """The sums, to be stored beside a part."""
-        return {name: tensor.cpu().numpy() for name, tensor in self._sums.items()}
+def add_sums(several: Sequence[dict[str, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
+    """Sums of batches or chunks, added one after another."""
+    totals = dict(several[0])
+    for sums in several[1:]:
+        totals = {name: total + sums[name] for name, total in totals.items()}
+    return totals
 
 
 def reconstruction_metrics(parts: Parts) -> dict[str, float]:
@@ -110,7 +99,7 @@ def cross_entropies(
     folder: Path,
     progress: Progress | None = None,
     max_tokens: int = CE_TOKENS,
-    batch_tokens: int = 1 << 13,
+    batch_tokens: int = 1 << 11,
 ) -> dict[HookPoint, dict[str, float]]:
     """The metrics of cross entropy of each SAE; empty ones for a model that is not causal.
 
@@ -121,13 +110,12 @@ def cross_entropies(
         return {point: {} for point in saes}
     chosen = by_length(_spread(list(stream_contexts(stream, context, model.bos_id)), max_tokens))
 
+    read = list(batches(chosen, batch_tokens, model.pad_id))
+    forwards = Forwards(model, list(saes))
+
     def mean(point: HookPoint | None, sae: SaeWeights | None) -> tuple[float, int]:
-        total, n = 0.0, 0
         splice = None if point is None else {point: _zeros if sae is None else _through(sae)}
-        for batch in batches(chosen, batch_tokens, model.pad_id):
-            losses, counted = model.loss(batch, splice)
-            total += float(losses)
-            n += counted
+        total, n = forwards.losses(read, splice)
         return (total / n if n else 0.0), n
 
     def measure(point: HookPoint | None) -> dict[str, float]:

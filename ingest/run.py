@@ -10,7 +10,9 @@ import datetime
 import itertools
 import platform
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -46,6 +48,7 @@ from atlas.names import check_model_name
 from atlas.progress import Progress, Silent
 from atlas.sae import SaeWeights
 from atlas.store import Atlas
+from atlas.workers import Stage, run_lanes
 
 _PACKAGES = ("feature-atlas", "torch", "transformers", "tokenizers", "numpy", "duckdb", "regex")
 _BYTES_PER_ACTIVATION = 6.5
@@ -245,16 +248,26 @@ def _run(
     forms = WordForms.build(reference)
     measured = MeasuredCorpus.build(forms, stream, vocabulary_texts(model.tokenizer), plan.context)
     unembedding = model.unembedding()
-    finished = []
+    tables = {point: work.path("tables", str(point)) for point in prepared.points}
     with progress.task("describing features", plan.d_sae * len(plan.saes), "features") as task:
-        for point, name in zip(prepared.points, plan.saes, strict=True):
-            tables = work.path("tables", str(point))
-            analyze_sae(parts[point], weights[point], measured, unembedding, tables)
-            metrics = reconstruction_metrics(parts[point]) | losses[point]
-            finished.append(
-                FinishedSae(name, weights[point], parts[point], tables, metrics, held_out)
-            )
+
+        def lane(point: HookPoint) -> Iterator[Stage]:
+            of_sae = parts[point], weights[point]
+            yield [partial(analyze_sae, *of_sae, measured, unembedding, tables[point])]
             task.advance(plan.d_sae)
+
+        run_lanes(map(lane, prepared.points))
+    finished = [
+        FinishedSae(
+            name,
+            weights[point],
+            parts[point],
+            tables[point],
+            reconstruction_metrics(parts[point]) | losses[point],
+            held_out,
+        )
+        for point, name in zip(prepared.points, plan.saes, strict=True)
+    ]
     return FinishedRun(
         plan,
         prepared.options,
