@@ -69,13 +69,15 @@ def _print_tour(out: Console, path: Path, found: list[Finding]) -> None:
     if found:
         first, other = found[0].feature, found[0].counterpart
         word = first.top_words[0].form
+        sae = first.sae
         out.print()
         out.print(Text("What to type next", style="bold"))
         for command_line in (
             f"atlas show {path} {first.name}",
             f"atlas similar {path} {first.name} --within {other.model}",
             f"atlas search {path} {word}",
-            f"atlas sql {path} \"from relation('{first.name}', '{other.name}')\" -f json",
+            f"atlas sql {path} \"from relation('{first.name}', '{other.name}')\" -f ndjson",
+            f"atlas export {path} --features '{sae}/*' --with labels,examples --to out.parquet",
             f"atlas sql {path}",
             f"atlas macros {path}",
         ):

@@ -19,19 +19,21 @@ REFERENCE_TOKENS = "120k"
 
 _FINDINGS = """
     with candidates as (
-        select feature_id, label, label_score
+        -- Several words under one label, not pieces of words, make the better reading.
+        select feature_id, label_score, label like '%·%·%' as is_group
         from feature_cards
-        where model = $model and density between 0.0003 and 0.02 and label_score > 0.6
+        where model = $model and density < 0.02 and label_score > 0.6
+            and not starts_with(label, 'token')
         order by label_score desc, feature_id
         limit 200
     )
     select candidates.feature_id, near.feature_id, near.score
     from candidates, similar(candidates.feature_id, k := 1, within := $other) as near
-    -- One a label, and the strongest pair of features that say something of words first.
+    -- Each counterpart once.
     qualify row_number() over (
-        partition by candidates.label order by near.score desc, candidates.feature_id
+        partition by near.feature_id order by is_group desc, near.score desc, candidates.feature_id
     ) = 1
-    order by near.score * label_score desc, candidates.feature_id
+    order by is_group desc, near.score * label_score desc, candidates.feature_id
     limit $n
 """
 
