@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Models of a few thousand weights run several times faster on one thread, and on a machine that is
+# busy with something else many times. Read by torch when a test imports it, and by processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
