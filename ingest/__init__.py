@@ -1,1 +1,13 @@
-"""From texts and models to features: corpora, tokens, hooks, training, encoding, analysis."""
+"""From texts and models to features: corpora, tokens, hooks, training, encoding, analysis.
+
+    plan, run, workspace, commit        one ingest: what it will do, its stages, resuming, writing
+    corpus, words, tokens, contexts     text to documents, words, tokens and windows of tokens
+    reference, forms                    the corpus that all models of an atlas are measured on
+    models, blocks, hooks, checkpoint   language models: loading, finding blocks, reading them
+    train, trainee, topk, adam          SAEs in training; forwards: a model on all cores
+    encode, parts, quality              one pass over the reference corpus, and how faithful it is
+    analyze, examples, segments         statistics and contexts of each feature
+    signatures, lens                    sketches for neighbour search; the logit lens
+    labels, label_kinds                 first labels, from words and tokens alone
+    demo, stdlib_corpus                 the demo's atlas and its text
+"""
