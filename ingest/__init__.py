@@ -1,5 +1,7 @@
 """From texts and models to features: corpora, tokens, hooks, training, encoding, analysis.
 
+What lies where:
+
     plan, run, workspace, commit        one ingest: what it will do, its stages, resuming, writing
     corpus, words, tokens, contexts     text to documents, words, tokens and windows of tokens
     reference, forms                    the corpus that all models of an atlas are measured on
