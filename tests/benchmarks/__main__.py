@@ -43,6 +43,7 @@ def main() -> None:
             print(flush=True)
             lines.append("")
     if chosen.save:
+        RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{datetime.date.today():%Y-%m-%d}-{'-'.join(chosen.names) or 'all'}.txt"
         path.write_text("\n".join(lines), encoding="utf-8")
 

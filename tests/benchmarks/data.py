@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from atlas.demo import MODELS, models_folder
+from atlas.ingest.corpus import Corpus, open_corpus
 from atlas.ingest.plan import IngestOptions
 from atlas.ingest.run import ingest
 from atlas.ingest.stdlib_corpus import stdlib_corpus
+
+
+def bench_model() -> str:
+    """Folder or hub id of the model to measure speed on: the demo's first, or ATLAS_BENCH_MODEL."""
+    return os.environ.get("ATLAS_BENCH_MODEL", str(models_folder() / MODELS[0]))
+
+
+def bench_corpus() -> Corpus:
+    """Its text: the demo's, or what ATLAS_BENCH_CORPUS names."""
+    source = os.environ.get("ATLAS_BENCH_CORPUS")
+    return open_corpus(source) if source else stdlib_corpus()
 
 
 def demo_atlas(folder: Path) -> Path:

@@ -20,10 +20,10 @@ def run(folder: Path) -> Iterator[str]:
     path = demo_atlas(folder)
     bare = folder / "activations-only.atlas"
     with atlas.create(bare) as copy:
-        copy.execute(f"attach '{path}' as full (read_only)")
+        copy.execute(f"attach '{path}' as whole (read_only)")
         before = bare.stat().st_size
-        copy.execute("insert into activations select * from full.activations")
-        copy.execute("detach full")
+        copy.execute("insert into activations select * from whole.activations")
+        copy.execute("detach whole")
         copy.execute("checkpoint")
     with atlas.open(path) as a:
         n = a.rows("select count(*) from activations")[0][0]
