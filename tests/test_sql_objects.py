@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def test_the_file_is_called_as_the_object(one: scripts.SqlObject) -> None:
 def test_the_header_begins_with_a_sentence(one: scripts.SqlObject) -> None:
     assert one.summary.endswith((".", "null.")), one.summary
     assert len(one.summary) <= 110
+
+
+@pytest.mark.parametrize("one", [one for one in OBJECTS if not one.public], ids=named)
+def test_a_helper_is_used(one: scripts.SqlObject) -> None:
+    assert any(re.search(rf"\b{one.name}\b", other.body) for other in OBJECTS if other != one)
 
 
 @pytest.mark.parametrize("one", [one for one in OBJECTS if one.public], ids=named)
