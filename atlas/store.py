@@ -104,8 +104,8 @@ class Atlas:
             )
         if path.is_dir():
             raise NotAnAtlas(f"{path} is a folder, not an atlas; name the atlas file.")
-        if write and not os.access(path, os.W_OK):
-            raise BadInput(f"{path} is write-protected; copy it or change its permissions.")
+        if write:
+            check_writable(path)
         connection = _connect(path, write=write, wait=wait)
         try:
             opened = cls(path, connection, writable=write)
@@ -285,9 +285,9 @@ class Atlas:
         """Changes with every committed run: what a cache beside the atlas is valid for."""
         return self.meta("stamp") or ""
 
-    def advance_stamp(self, plan: str) -> None:
-        """Set the stamp that follows from adding the run of that plan to the present content."""
-        self.set_meta("stamp", hashlib.sha256(f"{self.stamp}+{plan}".encode()).hexdigest())
+    def advance_stamp(self, added: str) -> None:
+        """Set the stamp that follows from adding something, told by its hash, to what is here."""
+        self.set_meta("stamp", hashlib.sha256(f"{self.stamp}+{added}".encode()).hexdigest())
 
     def feature_id(self, feature: str | int) -> int:
         """The id of a feature given by name or id; NotFound with what exists otherwise."""
@@ -307,6 +307,12 @@ class Atlas:
 def format_version() -> int:
     """The format this package writes: the number of the last schema file."""
     return scripts.schema_files()[-1][0]
+
+
+def check_writable(path: Path) -> None:
+    """Raise BadInput where the file's permissions forbid to write it."""
+    if not os.access(path, os.W_OK):
+        raise BadInput(f"{path} is write-protected; copy it or change its permissions.")
 
 
 def remove(path: Path) -> None:

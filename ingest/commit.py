@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -53,7 +54,6 @@ class FinishedRun:
     reference: Reference
     forms: WordForms
     model: LanguageModel
-    tokenizer_sha256: str
     stream: TokenStream
     saes: Sequence[FinishedSae]
 
@@ -94,7 +94,29 @@ def _add(atlas: Atlas, run: FinishedRun, task: Task) -> None:
             _add_sae(atlas, run, sae, model_id, first_token, run_id)
             task.advance()
         _add_run(atlas, run, run_id)
-        atlas.advance_stamp(run.plan.sha256)
+        atlas.advance_stamp(_fingerprint(atlas, run, run_id))
+
+
+def _fingerprint(atlas: Atlas, run: FinishedRun, run_id: int) -> str:
+    """A hash of what the run added, not of what was asked for.
+
+    Given again for another reference corpus, or on another machine, a plan gives other numbers, and
+    a cache that was made of an earlier atlas of the same name must not fit them.
+    """
+    sums = atlas.row(
+        """
+        select sha256(string_agg(
+            concat_ws(
+                ' ', feature_id, n_active, sum_q, sum_q2, word_n_active, word_sum_q, word_sum_q2
+            ), ',' order by feature_id
+        ))
+        from features join saes using (sae_id) where run_id = ?
+        """,
+        [run_id],
+    )
+    weights = [sae.weights.sha256() for sae in run.saes]
+    added = [run.plan.sha256, run.reference.sha256, weights, sums]
+    return hashlib.sha256(json.dumps(added).encode()).hexdigest()
 
 
 def _next(atlas: Atlas, table: str, column: str) -> int:
@@ -168,7 +190,8 @@ def _add_reference(atlas: Atlas, run: FinishedRun, run_id: int) -> None:
 def _add_tokenizer(atlas: Atlas, run: FinishedRun, run_id: int) -> tuple[int, int]:
     """(tokenizer_id, first_token) of the run's tokenizer, added if the atlas has not met it."""
     known = atlas.row(
-        "select tokenizer_id, first_token from tokenizers where sha256 = ?", [run.tokenizer_sha256]
+        "select tokenizer_id, first_token from tokenizers where sha256 = ?",
+        [run.plan.tokenizer_sha256],
     )
     if known is not None:
         return int(known[0]), int(known[1])
@@ -182,7 +205,7 @@ def _add_tokenizer(atlas: Atlas, run: FinishedRun, run_id: int) -> tuple[int, in
         [
             tokenizer_id,
             run.plan.model,
-            run.tokenizer_sha256,
+            run.plan.tokenizer_sha256,
             len(texts),
             first_token,
             n_tokens,
@@ -217,10 +240,12 @@ def _add_tokenizer(atlas: Atlas, run: FinishedRun, run_id: int) -> tuple[int, in
 
 def _add_model(atlas: Atlas, run: FinishedRun, tokenizer_id: int, run_id: int) -> int:
     """model_id of the run's model, added if the atlas has not met it."""
-    known = atlas.row("select model_id, sha256 from models where name = ?", [run.plan.model])
+    known = atlas.row(
+        "select model_id, sha256, tokenizer_id from models where name = ?", [run.plan.model]
+    )
     model = run.model
     if known is not None:
-        if known[1] != model.sha256:
+        if known[1:] != (model.sha256, tokenizer_id):
             raise BadInput(
                 f"{atlas.path} was given another model named {run.plan.model!r} while this ingest "
                 "ran; give the command again with --name."

@@ -16,6 +16,8 @@ sublayers' outputs as they enter the sums.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +43,10 @@ _LOGITS_AT_ONCE = 1 << 26
 
 _FINAL_NORMS = ("ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f", "norm")
 """What the norm after the last block is called, beside the blocks."""
+
+
+_NO_MATTER = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype"})
+"""Entries of a configuration that say where it came from, or how the weights are stored."""
 
 
 @dataclass(frozen=True, order=True)
@@ -151,6 +157,12 @@ class LanguageModel:
         )
         model._refuse_leftovers(checkpoint.unexpected)
         return model
+
+    def config_sha256(self) -> str:
+        """Hash of the configuration: of what differs from its family's defaults."""
+        config = self.model.config.to_diff_dict()
+        told = {key: value for key, value in config.items() if key not in _NO_MATTER}
+        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
     def width(self, point: HookPoint) -> int:
         """The length of the activations at `point`; BadInput if there is no such layer."""

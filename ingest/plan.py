@@ -53,6 +53,11 @@ class Plan:
     model: str
     """Name in the atlas."""
     model_sha256: str
+    """Of the weights."""
+    config_sha256: str
+    """Of the model's configuration, by which the same weights compute this or that."""
+    tokenizer_sha256: str
+    block_path: str
     saes: tuple[SaeName, ...]
     arch: str
     d_sae: int

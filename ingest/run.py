@@ -43,11 +43,11 @@ from atlas.ingest.quality import cross_entropies, reconstruction_metrics
 from atlas.ingest.reference import Reference
 from atlas.ingest.tokens import TokenStream, tokenizer_hash, vocabulary_texts
 from atlas.ingest.train import TrainConfig, train_saes
-from atlas.ingest.workspace import Workspace, work_root, workspace
+from atlas.ingest.workspace import Workspace, remove_all, work_root, workspace
 from atlas.names import check_model_name
 from atlas.progress import Progress, Silent
 from atlas.sae import SaeWeights
-from atlas.store import Atlas
+from atlas.store import Atlas, check_writable
 from atlas.workers import Stage, run_lanes
 
 _PACKAGES = ("feature-atlas", "torch", "transformers", "tokenizers", "numpy", "duckdb", "regex")
@@ -120,12 +120,18 @@ def prepare(
     if not path.parent.is_dir():
         raise BadInput(f"The folder {path.parent} does not exist; make it first.")
     reference = None
-    known_models: dict[str, str] = {}
+    known_models: dict[str, tuple[str, str]] = {}
     known_saes: dict[str, str] = {}
     if path.exists():
         with Atlas.open(path, wait=wait) as atlas:
             reference = references.of_atlas(atlas)
-            known_models = dict(atlas.rows("select name, sha256 from models"))
+            known_models = {
+                name: (weights, tokenizer)
+                for name, weights, tokenizer in atlas.rows(
+                    "select models.name, models.sha256, tokenizers.sha256"
+                    " from models join tokenizers using (tokenizer_id)"
+                )
+            }
             known_saes = dict(atlas.rows("select name, plan from saes join runs using (run_id)"))
     if corpus is not None:
         fingerprint = references.texts_sha256(document.text for document in corpus)
@@ -145,9 +151,12 @@ def prepare(
         block_path=options.block_path,
     )
     model.check_context(options.context)
-    if known_models.get(name, model.sha256) != model.sha256:
+    tokenizer_sha256 = tokenizer_hash(model.tokenizer)
+    known_weights, known_tokenizer = known_models.get(name, (model.sha256, tokenizer_sha256))
+    if known_weights != model.sha256 or known_tokenizer != tokenizer_sha256:
+        other = "model" if known_weights != model.sha256 else "tokenizer for the model"
         raise BadInput(
-            f"{path} has another model named {name!r} already; give this one another name with "
+            f"{path} has another {other} named {name!r} already; give this one another name with "
             "--name."
         )
     points = tuple(
@@ -162,6 +171,9 @@ def prepare(
     plan = Plan(
         model=name,
         model_sha256=model.sha256,
+        config_sha256=model.config_sha256(),
+        tokenizer_sha256=tokenizer_sha256,
+        block_path=model.block_path,
         saes=sae_names(name, [point.layer for point in points], options.hook, options.variant),
         arch=options.arch,
         d_sae=d_sae,
@@ -186,6 +198,8 @@ def prepare(
             f"{path} has {here[0]} already, made with other options; choose other --layers, or a "
             "name of its own for these SAEs with --variant."
         )
+    if path.exists() and not done:
+        check_writable(path)
     return Prepared(path, options, plan, circumstances, model, points, corpus, reference, done)
 
 
@@ -211,7 +225,7 @@ def ingest(
     names = tuple(map(str, plan.saes))
     key = prepared.circumstances.key(plan)
     if prepared.done:
-        _remove_finished(path, plan)
+        remove_all(path, plan.sha256)  # what one left that was killed while it tidied up
         return Outcome(names, added=False)
     with workspace(path, key) as work:
         begun = work.read("begun")
@@ -229,6 +243,8 @@ def ingest(
                 work.remove()
             raise
         work.remove()
+    # Begun in other circumstances, such as with another reference corpus, and of no more use.
+    remove_all(path, plan.sha256)
     return Outcome(names, added=True)
 
 
@@ -276,7 +292,6 @@ def _run(
         reference,
         forms,
         model,
-        tokenizer_hash(model.tokenizer),
         stream,
         finished,
     )
@@ -353,11 +368,3 @@ def versions() -> dict[str, str]:
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-
-
-def _remove_finished(path: Path, plan: Plan) -> None:
-    """Delete what an ingest left that was killed between its commit and its tidying up."""
-    for folder in work_root(path).glob("*/"):
-        begun = Workspace(folder).read("begun")
-        if begun is not None and begun["plan"] == plan.sha256:
-            shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from atlas.errors import AtlasLocked, BadInput
 
@@ -65,19 +65,38 @@ def workspace(atlas: Path, key: str) -> Iterator[Workspace]:
     """The work folder of that key, held by this process alone; AtlasLocked otherwise."""
     folder = work_root(atlas) / key
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a")
+        lock = _lock(folder)
+    except BlockingIOError as error:
+        raise AtlasLocked(
+            f"Another process is doing this very ingest (work folder {folder}); wait for it to end."
+        ) from error
     except OSError as error:
         raise BadInput(
             f"The work folder {folder} cannot be made ({error.strerror}); put the atlas where you "
             "may write."
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise AtlasLocked(
-                f"Another process is doing this very ingest (work folder {folder}); wait for it to "
-                "end."
-            ) from error
         yield Workspace(folder)
+
+
+def remove_all(atlas: Path, plan: str) -> None:
+    """Delete every work folder of that plan (`Plan.sha256`) in which no process is at work."""
+    for folder in work_root(atlas).glob("*/"):
+        work = Workspace(folder)
+        begun = work.read("begun")
+        if begun is not None and begun["plan"] == plan:
+            with contextlib.suppress(OSError), _lock(folder):
+                work.remove()
+
+
+def _lock(folder: Path) -> TextIO:
+    """The lock file of a folder, which is made, locked until closed; BlockingIOError if taken."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
+            lock = stack.enter_context((folder / "lock").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last owner may have ended, and deleted the folder, since it was opened here.
+            if os.path.samestat(os.fstat(lock.fileno()), (folder / "lock").stat()):
+                stack.pop_all()
+                return lock

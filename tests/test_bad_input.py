@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -163,6 +164,16 @@ def _other_model_of_that_name(place: Place) -> list[str]:
     return ["--name", "first", "--variant", "x"]
 
 
+def _another_tokenizer(place: Place) -> list[str]:
+    tiny.make_tokenizer(place.model, n_vocab=100)
+    return ["--name", "first", "--variant", "x"]
+
+
+def _changed_config(place: Place) -> list[str]:
+    place.config(rms_norm_eps=0.1)
+    return ["--name", "first"]
+
+
 def _options(*options: str) -> Callable[[Place], list[str]]:
     return lambda place: list(options)
 
@@ -186,6 +197,8 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], str]] = {
     "not an atlas": (_not_an_atlas, "not an atlas"),
     "another database": (_another_database, "not an atlas"),
     "name taken by another model": (_other_model_of_that_name, "--name"),
+    "name taken with another tokenizer": (_another_tokenizer, "tokenizer .* --name"),
+    "SAE there with another configuration": (_changed_config, "--variant"),
     "SAE there with other options": (_options("--name", "first", "--k", "5"), "--variant"),
     "layer out of range": (_options("--layers", "0,2"), "layers 0 to 1"),
     "layers backwards": (_options("--layers", "1-0"), "counts down"),
@@ -224,6 +237,15 @@ def test_a_first_ingest_that_fails_leaves_no_atlas(case: str, place: Place) -> N
     result = CliRunner().invoke(main, [*arguments, *SMALL, *options])
     _assert_told(result.exit_code, result.stdout, result.stderr, expected)
     assert not new.exists()
+
+
+def test_a_write_protected_atlas_is_told_before_the_work(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may do all
+    arguments = ["ingest", str(place.atlas), str(place.model), "--name", "new", "--dry-run"]
+    result = CliRunner().invoke(main, [*arguments, *SMALL])
+    _assert_told(result.exit_code, result.stdout, result.stderr, "write-protected")
 
 
 def test_a_new_atlas_needs_a_corpus(place: Place) -> None:

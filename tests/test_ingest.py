@@ -201,3 +201,26 @@ def test_an_atlas_given_another_corpus_meanwhile_refuses(place: Path, tmp_path: 
     with atlas.open(path) as a:
         assert a.rows("select name from saes") == [("one/0-resid_post",)]
     assert len(path.read_bytes()) >= len(before)
+
+
+def test_the_stamp_tells_atlases_apart_that_one_plan_made(place: Path, tmp_path: Path) -> None:
+    """Otherwise the cache of an atlas that was deleted would answer for the one made anew."""
+    asked = {"layers": "0", "train_tokens": "2k"}
+    stamps = []
+    for size in ("1k", "2k", "1k"):
+        path = tmp_path / f"{len(stamps)}.atlas"
+        ingest(path, options(place / "one", place / "corpus.txt", reference_tokens=size, **asked))
+        with atlas.open(path) as a:
+            stamps.append(a.stamp)
+    assert stamps[0] == stamps[2] != stamps[1]
+
+
+def test_work_of_other_circumstances_is_tidied_up(place: Path, tmp_path: Path) -> None:
+    """Such as that of an ingest which met another reference corpus when it was done."""
+    from atlas.ingest.workspace import work_root, workspace
+
+    path, asked = tmp_path / "c.atlas", options(place / "one", place / "corpus.txt", layers="0")
+    with workspace(path, "stale") as work:
+        work.finish("begun", at="now", plan=prepare(path, asked).plan.sha256)
+    ingest(path, asked)
+    assert not work_root(path).exists()
