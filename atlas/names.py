@@ -73,11 +73,14 @@ def parse_feature(name: str) -> FeatureName:
 
 
 def check_model_name(name: str) -> str:
-    """Return `name` if it can name a model; BadInput otherwise."""
-    if not _MODEL.fullmatch(name) or "//" in name:
+    """Return `name` if it can name a model; BadInput otherwise.
+
+    Commas, patterns and a leading @ are for choosing among names (`atlas export --features`).
+    """
+    if not _MODEL.fullmatch(name) or "//" in name or set(name) & set(",*?[") or name[0] == "@":
         raise BadInput(
-            f"{name!r} cannot name a model: it must not be empty, nor begin or end with "
-            "a space or a slash; give another with --name."
+            f"{name!r} cannot name a model: it must not be empty, begin or end with a space or a "
+            "slash, begin with @, or hold any of , * ? [; give another with --name."
         )
     return name
 

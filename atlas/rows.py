@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 BATCH_ROWS = 4096
-TEXT_FORMATS = ("csv", "json", "ndjson")
 _CSV_AS_IS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|VARCHAR|DECIMAL\(.*\)")
 
 

@@ -58,17 +58,6 @@ def command(
             "Give either WORDS or one of --promotes, --suppresses and --fires-on."
         )
     ((macro, text),) = given.items()
-    if within is None:
-        query, parameters = f"from {macro}(?, n := ?)", [text, count]
-    else:
-        # The macro's n counts before the filter, so it must not cut anything off.
-        query = f"""
-            select row_number() over (order by found.rank) as rank, found.* exclude (rank)
-            from {macro}(?, n := {2**31 - 1}) as found
-            join features using (feature_id)
-            where list_contains(saes_in(?), features.sae_id)
-            order by rank limit ?
-        """
-        parameters = [text, within, count]
+    query = f"from {macro}(?, n := ?, within := ?)"
     with open_atlas(atlas_path, wait) as atlas:
-        write_query(atlas.cursor(), query, kind, parameters)
+        write_query(atlas.cursor(), query, kind, [text, count, within])

@@ -89,7 +89,9 @@ def test_anything_parses_or_is_told(text: str) -> None:
         assert "\n" not in str(error).replace(repr(text), "")
 
 
-@pytest.mark.parametrize("bad", ["", " a", "a ", "/a", "a/", "a//b", "a\nb"])
+@pytest.mark.parametrize(
+    "bad", ["", " a", "a ", "/a", "a/", "a//b", "a\nb", "a,b", "a*", "a?", "a[1]", "@a"]
+)
 def test_bad_model_names(bad: str) -> None:
     with pytest.raises(BadInput, match="--name"):
         check_model_name(bad)
