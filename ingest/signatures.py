@@ -91,16 +91,3 @@ def signatures(
     scale = np.divide(1.0, norm, out=np.zeros_like(norm), where=live)
     unit: NDArray[np.float32] = (centred * scale[:, None]).astype(np.float32)
     return unit
-
-
-def sketch(
-    word: NDArray[np.integer], value: NDArray[np.integer], n_words: int
-) -> NDArray[np.float32]:
-    """Signature (BUCKETS,) of one sparse vector over words: integer `value` (n,) at `word` (n,).
-
-    To compare with features, such as those of a concept's words: give 1 for each occurrence.
-    """
-    sums = bucket_sums(np.zeros(len(word), np.int64), word, value, 1)
-    total = np.array([value.sum(dtype=np.int64)])
-    row: NDArray[np.float32] = signatures(sums, total, n_words, sign_sums(n_words))[0]
-    return row

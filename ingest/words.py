@@ -8,8 +8,6 @@ Hiragana character is a word, a run of Katakana is one.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import regex
 from numpy.typing import NDArray
@@ -40,10 +38,3 @@ def word_spans(text: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 def word_form(text: str, start: int, end: int) -> str:
     """The word text[start:end] without the white space that ends it."""
     return text[start:end].rstrip(_WHITE_SPACE)
-
-
-def word_forms(text: str) -> list[str]:
-    """The forms of all words of a text, in the order of `word_spans`."""
-    start, end = word_spans(text)
-    bounds = [*start.tolist(), *end[-1:].tolist()]
-    return [text[a:b].rstrip(_WHITE_SPACE) for a, b in pairwise(bounds)]

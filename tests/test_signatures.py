@@ -12,7 +12,6 @@ from atlas.ingest.signatures import (
     bucket_sums,
     sign_sums,
     signatures,
-    sketch,
 )
 
 
@@ -110,13 +109,3 @@ def test_dead_and_constant_features_are_zero():
     dense = np.zeros((2, 50), np.int64)
     dense[1] = 7
     assert not signatures_of(dense).any()
-
-
-def test_sketch_of_one_vector():
-    rng = np.random.default_rng(3)
-    dense = activations(rng, 1, 500)
-    _, word, q = entries_of(dense)
-    one = sketch(word, q, 500)
-    assert one.dtype == np.float32
-    assert (one == signatures_of(dense)[0]).all()
-    assert abs(np.linalg.norm(one) - 1) < 1e-6

@@ -9,7 +9,7 @@
 -- ce: the model's mean next-token cross entropy in nats, BOS and padding not counted; null for a
 -- model that is not causal
 -- ce_spliced: the same with x̂ in the place of x
--- ce_zero: the same with zeros in the place of x
+-- ce_zero: the same with zeros in the place of x (as above, BOS is left as the model makes it)
 -- ce_recovered: (ce_zero − ce_spliced) / (ce_zero − ce): 1 is perfect; null where zeros do no harm
 -- ce_tokens: how many predictions the four above average, in contexts spread over the corpus
 -- held_out: true if training never saw the reference documents
