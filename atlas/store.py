@@ -396,6 +396,11 @@ def _opening_error(path: Path, error: duckdb.Error, write: bool) -> AtlasError:
         return NotAnAtlas(
             f"{path} is not an atlas; name an atlas file, or make one with `atlas ingest`."
         )
+    if "WAL does not match" in text:
+        return AtlasError(
+            f"{path}.wal is the unfinished write of an earlier file of that name; delete it or put "
+            "that file back."
+        )
     if "version number" in text:
         return NewerAtlas(
             f"{path} was written by a newer DuckDB than {duckdb.__version__}; upgrade duckdb."

@@ -133,6 +133,11 @@ def prepare(
                 )
             }
             known_saes = dict(atlas.rows("select name, plan from saes join runs using (run_id)"))
+    elif path.with_name(f"{path.name}.wal").exists():
+        raise BadInput(
+            f"{path}.wal is the unfinished write of an atlas that is gone; delete it, or put the "
+            "atlas back."
+        )
     if corpus is not None:
         fingerprint = references.texts_sha256(document.text for document in corpus)
     elif options.corpus is not None:

@@ -248,6 +248,14 @@ def test_a_write_protected_atlas_is_told_before_the_work(
     _assert_told(result.exit_code, result.stdout, result.stderr, "write-protected")
 
 
+def test_the_log_of_an_atlas_that_is_gone_is_told(place: Place) -> None:
+    place.atlas.rename(place.folder / "a.atlas.wal")
+    arguments = ["ingest", str(place.atlas), str(place.model), "--corpus", str(place.corpus)]
+    result = CliRunner().invoke(main, [*arguments, *SMALL])
+    _assert_told(result.exit_code, result.stdout, result.stderr, "a.atlas.wal")
+    assert not place.atlas.exists()
+
+
 def test_a_new_atlas_needs_a_corpus(place: Place) -> None:
     new = place.folder / "new.atlas"
     result = CliRunner().invoke(main, ["ingest", str(new), str(place.model), *SMALL])

@@ -14,7 +14,15 @@ import pyarrow as pa
 import pytest
 
 from atlas import scripts, store
-from atlas.errors import AtlasLocked, BadInput, NewerAtlas, NotAnAtlas, NotFound, QueryError
+from atlas.errors import (
+    AtlasError,
+    AtlasLocked,
+    BadInput,
+    NewerAtlas,
+    NotAnAtlas,
+    NotFound,
+    QueryError,
+)
 from atlas.store import Atlas
 
 
@@ -232,6 +240,20 @@ def test_waiting_for_the_lock(path: Path) -> None:
 def test_the_same_process_in_two_modes_is_told(path: Path) -> None:
     with Atlas.open(path), pytest.raises(AtlasLocked, match="in this process"):
         Atlas.open(path, write=True)
+
+
+def test_a_log_that_another_file_left_behind_is_told(path: Path, tmp_path: Path) -> None:
+    """Of an atlas that was killed while it was written, then deleted, and made anew."""
+    killed = tmp_path / "killed.atlas"
+    script = (
+        "import os, sys; from atlas.store import Atlas; a = Atlas.create(sys.argv[1]);"
+        " a.execute('checkpoint'); a.set_meta('key', 'value'); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(killed)], check=False).returncode == 9
+    log = killed.with_name("killed.atlas.wal").read_bytes()
+    path.with_name(f"{path.name}.wal").write_bytes(log)
+    with pytest.raises(AtlasError, match=r"\.wal is the unfinished write .* delete it"):
+        Atlas.open(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
