@@ -7,8 +7,9 @@ from pathlib import Path
 
 from atlas.cards import FeatureCard, card
 from atlas.demo import MODELS, models_folder
+from atlas.errors import BadInput
 from atlas.ingest.plan import IngestOptions
-from atlas.ingest.run import ingest
+from atlas.ingest.run import MadeOtherwise, ingest
 from atlas.ingest.stdlib_corpus import stdlib_corpus
 from atlas.progress import Progress
 from atlas.store import Atlas
@@ -49,21 +50,26 @@ class Finding:
 
 
 def build_demo(path: Path, *, progress: Progress, wait: float = 0.0) -> None:
-    """Ingest every demo model into the atlas at `path`; what it has already is not done twice."""
+    """Ingest every demo model into the atlas at `path`; what it has already is not done twice.
+
+    BadInput where the atlas is a demo of another Python, whose documentation is another text, or of
+    another version of this package.
+    """
     for number, name in enumerate(MODELS, 1):
         progress.notice(f"Model {number} of {len(MODELS)}: {name}")
-        ingest(
-            path,
-            IngestOptions(
-                model=str(models_folder() / name),
-                layers=LAYERS,
-                train_tokens=TRAIN_TOKENS,
-                reference_tokens=REFERENCE_TOKENS,
-            ),
-            corpus=stdlib_corpus(),
-            progress=progress,
-            wait=wait,
+        options = IngestOptions(
+            model=str(models_folder() / name),
+            layers=LAYERS,
+            train_tokens=TRAIN_TOKENS,
+            reference_tokens=REFERENCE_TOKENS,
         )
+        try:
+            ingest(path, options, corpus=stdlib_corpus(), progress=progress, wait=wait)
+        except MadeOtherwise as error:
+            raise BadInput(
+                f"{path} is a demo that another Python or another version of atlas made; delete "
+                "it, or name another file."
+            ) from error
 
 
 def findings(atlas: Atlas, n: int = 4) -> list[Finding]:

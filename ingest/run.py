@@ -54,6 +54,10 @@ _PACKAGES = ("feature-atlas", "torch", "transformers", "tokenizers", "numpy", "d
 _BYTES_PER_ACTIVATION = 6.5
 
 
+class MadeOtherwise(BadInput):
+    """The atlas has a model or an SAE of that name already, but not the one that was asked for."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """An ingest that was checked and can begin."""
@@ -160,7 +164,7 @@ def prepare(
     known_weights, known_tokenizer = known_models.get(name, (model.sha256, tokenizer_sha256))
     if known_weights != model.sha256 or known_tokenizer != tokenizer_sha256:
         other = "model" if known_weights != model.sha256 else "tokenizer for the model"
-        raise BadInput(
+        raise MadeOtherwise(
             f"{path} has another {other} named {name!r} already; give this one another name with "
             "--name."
         )
@@ -199,7 +203,7 @@ def prepare(
     here = [sae for sae in map(str, plan.saes) if sae in known_saes]
     done = len(here) == len(plan.saes) and {known_saes[sae] for sae in here} == {plan.sha256}
     if here and not done:
-        raise BadInput(
+        raise MadeOtherwise(
             f"{path} has {here[0]} already, made with other options; choose other --layers, or a "
             "name of its own for these SAEs with --variant."
         )

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -324,3 +325,21 @@ def _assert_told(code: int, stdout: str, stderr: str, expected: str) -> None:
     assert told[0].endswith("."), told[0]
     assert re.search(expected, told[0]), told[0]
     assert stdout == ""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_demo_of_another_version_is_told(
+    seed: int, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made of a text that is another one now, or of models that are."""
+    from atlas.ingest import demo
+
+    monkeypatch.setattr(demo, "MODELS", ("first",))
+    monkeypatch.setattr(demo, "models_folder", lambda: place.folder)
+    monkeypatch.setattr(demo, "LAYERS", "1")
+    monkeypatch.setattr(demo, "IngestOptions", partial(IngestOptions, context=16))
+    tiny.make_model(place.folder / "first", seed=seed)
+    before = place.atlas.read_bytes()
+    result = CliRunner().invoke(main, ["demo", str(place.atlas)])
+    _assert_told(result.exit_code, result.stdout, result.stderr, "demo .* delete it")
+    assert place.atlas.read_bytes() == before
