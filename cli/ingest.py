@@ -52,6 +52,7 @@ from atlas.names import HOOKS
 @click.option("--device", default="auto", metavar="auto|cpu|cuda", help="Where to compute.")
 @click.option("--block-path", metavar="PATH", help="Where the model's blocks are: model.layers.")
 @click.option("--text-field", metavar="NAME", help="Field of the corpus's records with the text.")
+@click.option("--licence", help="The text's licence, kept with a new atlas's reference corpus.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
 @wait_option
 def command(atlas_path: Path, dry_run: bool, wait: float, **options: Any) -> None:

@@ -152,10 +152,11 @@ def _add_reference(atlas: Atlas, run: FinishedRun, run_id: int) -> None:
         return
     documents = reference.documents
     atlas.execute(
-        "insert into corpora values (0, ?, ?, null, ?, ?, ?, ?, ?)",
+        "insert into corpora values (0, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             reference.name,
             reference.source,
+            run.options.licence,
             reference.sha256,
             len(documents),
             reference.n_characters,

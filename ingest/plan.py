@@ -44,6 +44,8 @@ class IngestOptions:
     device: str = "auto"
     block_path: str | None = None
     text_field: str | None = None
+    licence: str | None = None
+    """Of the text, kept with a new atlas's reference corpus."""
 
 
 @dataclass(frozen=True)

@@ -153,12 +153,14 @@ def test_the_command_prints_the_saes_names(place: Path, tmp_path: Path) -> None:
     )
     arguments = ["ingest", str(tmp_path / "b.atlas"), str(place / "one"), "--corpus", str(corpus),
                  "--layers", "0", "--name", "lab/one", "--width", "32", "--k", "4",
-                 "--train-tokens", "3k", "--reference-tokens", "2k", "--context", "16"]  # fmt: skip
+                 "--train-tokens", "3k", "--reference-tokens", "2k", "--context", "16",
+                 "--licence", "CC0-1.0"]  # fmt: skip
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "lab/one/0-resid_post\n"
     with atlas.open(tmp_path / "b.atlas") as a:
-        assert a.rows("select name, source from corpora") == [("texts", str(corpus))]
+        corpora = a.rows("select name, source, licence from corpora")
+        assert corpora == [("texts", str(corpus), "CC0-1.0")]
         assert a.feature("lab/one/0-resid_post/0").model == "lab/one"
 
 
