@@ -11,7 +11,7 @@ import itertools
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -123,34 +123,8 @@ def prepare(
     check_options(options)
     if not path.parent.is_dir():
         raise BadInput(f"The folder {path.parent} does not exist; make it first.")
-    reference = None
-    known_models: dict[str, tuple[str, str]] = {}
-    known_saes: dict[str, str] = {}
-    if path.exists():
-        with Atlas.open(path, wait=wait) as atlas:
-            reference = references.of_atlas(atlas)
-            known_models = {
-                name: (weights, tokenizer)
-                for name, weights, tokenizer in atlas.rows(
-                    "select models.name, models.sha256, tokenizers.sha256"
-                    " from models join tokenizers using (tokenizer_id)"
-                )
-            }
-            known_saes = dict(atlas.rows("select name, plan from saes join runs using (run_id)"))
-    elif path.with_name(f"{path.name}.wal").exists():
-        raise BadInput(
-            f"{path}.wal is the unfinished write of an atlas that is gone; delete it, or put the "
-            "atlas back."
-        )
-    if corpus is not None:
-        fingerprint = references.texts_sha256(document.text for document in corpus)
-    elif options.corpus is not None:
-        corpus = open_corpus(options.corpus, text_field=options.text_field)
-        fingerprint = corpus_fingerprint(options.corpus, options.text_field)
-    elif reference is not None:
-        corpus, fingerprint = reference.as_corpus(), reference.sha256
-    else:
-        raise BadInput(f"{path} is a new atlas and needs a text: give one with --corpus.")
+    known = _read_known(path, wait)
+    corpus, fingerprint = _choose_text(path, options, corpus, known.reference)
     name = check_model_name(options.name or default_name(options.model))
     model = LanguageModel.load(
         options.model,
@@ -161,7 +135,7 @@ def prepare(
     )
     model.check_context(options.context)
     tokenizer_sha256 = tokenizer_hash(model.tokenizer)
-    known_weights, known_tokenizer = known_models.get(name, (model.sha256, tokenizer_sha256))
+    known_weights, known_tokenizer = known.models.get(name, (model.sha256, tokenizer_sha256))
     if known_weights != model.sha256 or known_tokenizer != tokenizer_sha256:
         other = "model" if known_weights != model.sha256 else "tokenizer for the model"
         raise MadeOtherwise(
@@ -193,15 +167,15 @@ def prepare(
         corpus=fingerprint,
     )
     circumstances = Circumstances(
-        reference=reference.sha256
-        if reference is not None
+        reference=known.reference.sha256
+        if known.reference is not None
         else str(parse_count(options.reference_tokens, "--reference-tokens")),
         device=str(model.device),
         threads=torch.get_num_threads(),
         versions=versions(),
     )
-    here = [sae for sae in map(str, plan.saes) if sae in known_saes]
-    done = len(here) == len(plan.saes) and {known_saes[sae] for sae in here} == {plan.sha256}
+    here = [sae for sae in map(str, plan.saes) if sae in known.plans]
+    done = len(here) == len(plan.saes) and {known.plans[sae] for sae in here} == {plan.sha256}
     if here and not done:
         raise MadeOtherwise(
             f"{path} has {here[0]} already, made with other options; choose other --layers, or a "
@@ -209,7 +183,54 @@ def prepare(
         )
     if path.exists() and not done:
         check_writable(path)
-    return Prepared(path, options, plan, circumstances, model, points, corpus, reference, done)
+    return Prepared(
+        path, options, plan, circumstances, model, points, corpus, known.reference, done
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the atlas holds already; nothing where there is none yet."""
+
+    reference: Reference | None = None
+    models: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Model's name → hashes of its weights and of its tokenizer."""
+    plans: dict[str, str] = field(default_factory=dict)
+    """SAE's name → hash of the plan that made it."""
+
+
+def _read_known(path: Path, wait: float) -> _Known:
+    if path.exists():
+        with Atlas.open(path, wait=wait) as atlas:
+            models = atlas.rows(
+                "select models.name, models.sha256, tokenizers.sha256"
+                " from models join tokenizers using (tokenizer_id)"
+            )
+            return _Known(
+                references.of_atlas(atlas),
+                {name: (weights, tokenizer) for name, weights, tokenizer in models},
+                dict(atlas.rows("select name, plan from saes join runs using (run_id)")),
+            )
+    if path.with_name(f"{path.name}.wal").exists():
+        raise BadInput(
+            f"{path}.wal is the unfinished write of an atlas that is gone; delete it, or put the "
+            "atlas back."
+        )
+    return _Known()
+
+
+def _choose_text(
+    path: Path, options: IngestOptions, corpus: Corpus | None, reference: Reference | None
+) -> tuple[Corpus, str]:
+    """The text to train on, and its fingerprint."""
+    if corpus is not None:
+        return corpus, references.texts_sha256(document.text for document in corpus)
+    if options.corpus is not None:
+        opened = open_corpus(options.corpus, text_field=options.text_field)
+        return opened, corpus_fingerprint(options.corpus, options.text_field)
+    if reference is not None:
+        return reference.as_corpus(), reference.sha256
+    raise BadInput(f"{path} is a new atlas and needs a text: give one with --corpus.")
 
 
 def ingest(
