@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ import pytest
 # Models of a few thousand weights run several times faster on one thread, and on a machine that is
 # busy with something else many times. Read by torch when a test imports it, and by processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_as_on_a_terminal() -> None:
+    """A shell's background jobs begin with Ctrl-C ignored, and so would every process of theirs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
