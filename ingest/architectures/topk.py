@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlas.ingest.adam import Adam
-from atlas.ingest.trainee import TrainConfig
+from atlas.ingest.architectures.conventions import geometric_median
+from atlas.ingest.trainee import ByOutput, Moment, Shape, TrainConfig
 from atlas.sae import ROWS, SaeWeights
 from atlas.selection import k_largest
 from atlas.workers import Stage
@@ -33,9 +34,9 @@ class TopK:
     """A TopK SAE in training (an `atlas.ingest.trainee.Trainee`)."""
 
     def __init__(
-        self, d_in: int, config: TrainConfig, generator: torch.Generator, device: torch.device
+        self, shape: Shape, config: TrainConfig, generator: torch.Generator, device: torch.device
     ) -> None:
-        d_sae = config.d_sae
+        d_in, d_sae = shape.d_in, config.d_sae
         self.config = config
         self.k_aux = max(1, d_in // 2)
         self.rows = ROWS if device.type == "cpu" else config.batch_tokens
@@ -55,7 +56,7 @@ class TopK:
         self._tally = torch.zeros(3 + d_in, dtype=torch.float64, device=device)
 
     @torch.no_grad()
-    def begin(self, sample: Tensor) -> None:
+    def begin(self, sample: Tensor, y: Tensor) -> None:
         """Centre on the geometric median; decoder directions at random, the encoder along them."""
         d_sae, d_in = self.W_dec.shape
         centre = geometric_median(sample)
@@ -72,9 +73,12 @@ class TopK:
         multiple = (h * decoded).sum() / decoded.square().sum().clamp_min(1e-12)
         self.W_enc.copy_(self.W_dec * multiple.clamp_min(0.1))
 
-    def step(self, x: Tensor, rate: float) -> Iterator[Stage]:
+    def step(
+        self, x: Tensor, y: Tensor, moment: Moment, by_output: ByOutput | None = None
+    ) -> Iterator[Stage]:
         """One step of Adam on activations float32 (n, d_in), as stages of jobs."""
         step = _Step(self, x)
+        rate = moment.schedule * self.config.peak_rate(x.shape[1])
         yield [partial(step.code, begin) for begin in range(0, len(x), self.rows)]
         yield [step.transpose]
         yield [partial(self._step_encoder, step, rate), partial(self._step_decoder, step, rate)]
@@ -88,12 +92,18 @@ class TopK:
         self._decoder.step(step.decoder_gradients(), rate)
         self.W_dec.div_(torch.linalg.vector_norm(self.W_dec, dim=1, keepdim=True))
 
-    def explained_variance(self) -> float:
+    def report(self) -> dict[str, float]:
         """1 - Σ‖h - ĥ‖² / Σ‖h - mean h‖² over all tokens since the last call; NaN without any."""
         n, errors, squares, *sums = self._tally.tolist()
         self._tally.zero_()
         spread = squares - sum(s * s for s in sums) / n if n else 0.0
-        return 1 - errors / spread if spread > 0 else math.nan
+        dead = (self.idle > self.config.dead_after()).double().mean().item()
+        return {
+            "explained_variance": 1 - errors / spread if spread > 0 else math.nan,
+            "l0": float(self.config.k),
+            "loss": errors / n if n else math.nan,
+            "dead_share": dead,
+        }
 
     def state(self) -> dict[str, Tensor]:
         """Parameters, conventions, moments, and how long each latent has been idle."""
@@ -110,6 +120,7 @@ class TopK:
         """The SAE as it is now; its tensors are copies."""
         return SaeWeights(
             architecture="topk",
+            activation="topk",
             k=self.config.k,
             W_enc=self.W_enc.T.contiguous(),
             b_enc=self.b_enc.clone(),
@@ -117,6 +128,7 @@ class TopK:
             b_dec=self.b_dec + self.pre_bias,
             pre_bias=self.pre_bias.clone(),
             input_scale=self.input_scale.item(),
+            output_scale=self.input_scale.item(),
         )
 
 
@@ -230,17 +242,3 @@ class _Step:
     def _sum(self, rows: Tensor, weight: Tensor) -> Tensor:
         """Per latent, the weighted sum of the rows of its entries: (d_sae, rows.shape[1])."""
         return F.embedding_bag(self._row, rows, self._first, per_sample_weights=weight, mode="sum")
-
-
-def geometric_median(x: Tensor, iterations: int = 20, n_most: int = 2**15) -> Tensor:
-    """The point with the least mean distance to the rows of x (n, d), by Weiszfeld's iteration.
-
-    Unlike the mean it is hardly moved by the few tokens whose norm is a hundred times the others'.
-    Of more than `n_most` rows, as many at equal steps are used.
-    """
-    x = x[:: -(-len(x) // n_most)]
-    median = x.mean(0)
-    for _ in range(iterations):
-        weight = 1 / (x - median).norm(dim=1).clamp_min(1e-6)
-        median = weight @ x / weight.sum()
-    return median
