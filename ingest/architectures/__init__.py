@@ -8,20 +8,13 @@ from typing import Literal
 
 import torch
 
+from atlas.ingest.architectures.settings import Setting
 from atlas.ingest.architectures.topk import TopK
 from atlas.ingest.trainee import Shape, TrainConfig, Trainee
 
 __all__ = ["ARCHITECTURES", "Architecture", "Setting"]
 
 Make = Callable[[Shape, TrainConfig, torch.Generator, torch.device], Trainee]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A number that one architecture has and others have not, given by `--set NAME=VALUE`."""
-
-    default: float
-    help: str
 
 
 @dataclass(frozen=True)
