@@ -1,11 +1,19 @@
-"""A trained sparse autoencoder: its weights in one canonical form, encoding, decoding, files.
+"""A trained sparse dictionary: its weights in one canonical form, encoding, decoding, files.
 
 Whatever the architecture and wherever it comes from:
 
+    x    = normalize(input)                     per token; most SAEs have 'none'
     h    = x * input_scale - pre_bias
     pre  = h @ W_enc + b_enc
     acts = activation(pre)                      sparse, never negative
-    x̂    = (acts @ W_dec + b_dec) / input_scale
+    ŷ    = denormalize((acts @ W_dec + b_dec + (x * input_scale) @ W_skip) / output_scale)
+
+An SAE's ŷ stands for its own input, a transcoder's for the activation at another hook point, and a
+crosscoder reads and writes the activations of several hook points side by side in one vector.
+
+What architectures compute beside that is folded into it: a gated SAE is a JumpReLU with the
+threshold b_mag - b_gate * exp(r_mag) (Rajamanoharan et al. 2024a, §3.3), ProLU one with the
+threshold max(0, -b), and BatchTopK one with its threshold of inference.
 """
 
 from __future__ import annotations
@@ -13,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -36,22 +45,36 @@ ROWS = 512
 
 @dataclass(frozen=True)
 class SparseCode:
-    """Activations of n inputs, of which at most k are not zero in each."""
+    """Activations of n inputs, one input's after another's: compressed sparse rows."""
 
+    offset: Tensor
+    """int32 (n + 1,): the entries of input i are offset[i] … offset[i + 1] - 1."""
     index: Tensor
-    """int32 (n, k) which latents, in no order."""
+    """int32 (m,) which latents, in no order."""
     value: Tensor
-    """float32 (n, k) how strongly; 0 where fewer than k are active."""
+    """float32 (m,) how strongly; an entry of 0 is none."""
+
+    def __len__(self) -> int:
+        """How many inputs."""
+        return len(self.offset) - 1
+
+    def dense(self, d_sae: int) -> Tensor:
+        """All activations, float32 (n, d_sae)."""
+        rows = torch.repeat_interleave(self.offset.diff())
+        acts = self.value.new_zeros((len(self), d_sae))
+        return acts.index_put_((rows, self.index.long()), self.value, accumulate=True)
 
 
 @dataclass(frozen=True)
 class SaeWeights:
-    """An SAE as the atlas stores it. All tensors are float32 and on one device."""
+    """A dictionary as the atlas stores it. All tensors are float32 and on one device."""
 
     architecture: str
-    """A key of `ACTIVATIONS`."""
-    k: int
-    """Most latents active at once."""
+    """What it was trained as: 'topk', 'gated', 'matryoshka', … (`atlas ingest --arch list`)."""
+    activation: str
+    """How it is computed: a key of `ACTIVATIONS`."""
+    k: int | None
+    """Most latents active at once for 'topk' and 'switch'; for others what training aimed at."""
     W_enc: Tensor
     """(d_in, d_sae)"""
     b_enc: Tensor
@@ -63,8 +86,18 @@ class SaeWeights:
     pre_bias: Tensor
     """(d_in,) in scaled units."""
     input_scale: float
+    output_scale: float
+    """The same as `input_scale` where ŷ stands for the input."""
     threshold: Tensor | None = None
-    """(d_sae,) for architectures that have one."""
+    """(d_sae,) for 'jumprelu': what is not above it, or not above 0, is no activation."""
+    W_skip: Tensor | None = None
+    """(d_in, d_out)"""
+    W_router: Tensor | None = None
+    """(d_in, n_experts) for 'switch'; expert e has latents e * d_sae / n_experts and so on."""
+    b_router: Tensor | None = None
+    """(n_experts,)"""
+    normalize: str = "none"
+    """A key of `NORMALIZATIONS`."""
 
     @property
     def d_in(self) -> int:
@@ -92,29 +125,44 @@ class SaeWeights:
 
         A row's code depends on nothing but the row and, in the last bit, on its place in the batch.
         """
-        select = ACTIVATIONS[self.architecture]
+        select = ACTIVATIONS[self.activation]
         n, rows = len(x), ROWS if x.device.type == "cpu" else max(len(x), 1)
-        index = torch.empty((n, self.k), dtype=torch.int32, device=x.device)
-        value = torch.empty((n, self.k), device=x.device)
+        begins = range(0, max(n, 1), rows)
+        found: list[Selected] = [_NOTHING] * len(begins)
 
-        def encode_rows(begin: int) -> None:
-            here = slice(begin, begin + rows)
-            h = torch.sub(x[here] * self.input_scale, self.pre_bias)
-            value[here], index[here] = select(self, torch.addmm(self.b_enc, h, self.W_enc))
+        def encode_rows(i: int, begin: int) -> None:
+            normal, _ = NORMALIZATIONS[self.normalize](x[begin : begin + rows])
+            found[i] = select(self, torch.sub(normal * self.input_scale, self.pre_bias))
 
-        jobs = [partial(encode_rows, begin) for begin in range(0, n, rows)]
+        jobs = [partial(encode_rows, i, begin) for i, begin in enumerate(begins)]
         if len(jobs) > 1:
             run_each(jobs)
         else:
             for job in jobs:
                 job()
-        return SparseCode(index, value)
+        counts, index, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+        offset = F.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
+        return SparseCode(offset, index, value)
 
     @torch.no_grad()
-    def decode(self, code: SparseCode) -> Tensor:
-        """The reconstruction float32 (n, d_out) of a code, in the model's own units."""
-        sums = F.embedding_bag(code.index, self.W_dec, per_sample_weights=code.value, mode="sum")
-        return sums.add_(self.b_dec).div_(self.input_scale)
+    def decode(self, code: SparseCode, x: Tensor) -> Tensor:
+        """The reconstruction float32 (n, d_out) of a code, in the model's own units.
+
+        x: what was encoded; its length, mean or a skip connection may be a part of the result.
+        """
+        decoded = F.embedding_bag(
+            code.index,
+            self.W_dec,
+            code.offset,
+            per_sample_weights=code.value,
+            mode="sum",
+            include_last_offset=True,
+        )
+        decoded.add_(self.b_dec)
+        normal, denormalize = NORMALIZATIONS[self.normalize](x)
+        if self.W_skip is not None:
+            decoded.addmm_(normal, self.W_skip, alpha=self.input_scale)
+        return denormalize(decoded.div_(self.output_scale))
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all; BadInput where it cannot be written."""
@@ -127,10 +175,10 @@ class SaeWeights:
         tensors, metadata = read_tensors(path, device)
         try:
             settings: dict[str, Any] = json.loads(metadata["sae"])
-            if settings["architecture"] not in ACTIVATIONS:
+            if settings["activation"] not in ACTIVATIONS:
                 raise BadInput(
-                    f"{path} holds an SAE of architecture {settings['architecture']!r}, which this "
-                    f"version does not know; it knows {', '.join(ACTIVATIONS)}."
+                    f"{path} holds an SAE with the activation {settings['activation']!r}, which "
+                    f"this version does not know; it knows {', '.join(ACTIVATIONS)}."
                 )
             values: dict[str, Any] = settings | tensors
             return cls(**values)
@@ -150,15 +198,98 @@ class SaeWeights:
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def _settings(self) -> dict[str, Any]:
-        return {"architecture": self.architecture, "k": self.k, "input_scale": self.input_scale}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if not isinstance(value, Tensor)}
 
 
-def _topk(sae: SaeWeights, pre: Tensor) -> tuple[Tensor, Tensor]:
-    return k_largest(pre, sae.k)
+Selected = tuple[Tensor, Tensor, Tensor]
+"""Of some rows: int32 (n,) number of entries in each, and their int32 index and float32 value."""
+
+_NOTHING: Selected = (
+    torch.empty(0, dtype=torch.int32),
+    torch.empty(0, dtype=torch.int32),
+    torch.empty(0),
+)
 
 
-ACTIVATIONS: dict[str, Callable[[SaeWeights, Tensor], tuple[Tensor, Tensor]]] = {"topk": _topk}
-"""Per architecture, how pre-activations (n, d_sae) become (value, index), each (n, k)."""
+def _pre(sae: SaeWeights, h: Tensor) -> Tensor:
+    return torch.addmm(sae.b_enc, h, sae.W_enc)
+
+
+def _above(pre: Tensor, least: Tensor | float) -> Selected:
+    """Entries of pre (n, d_sae) that are above `least`."""
+    active = pre > least
+    index = active.nonzero()[:, 1].int()
+    return active.sum(1, dtype=torch.int32), index, pre[active]
+
+
+def _relu(sae: SaeWeights, h: Tensor) -> Selected:
+    return _above(_pre(sae, h), 0.0)
+
+
+def _jumprelu(sae: SaeWeights, h: Tensor) -> Selected:
+    assert sae.threshold is not None
+    return _above(_pre(sae, h), sae.threshold.clamp_min(0))
+
+
+def _full(value: Tensor, index: Tensor) -> Selected:
+    n, k = value.shape
+    counts = torch.full((n,), k, dtype=torch.int32, device=value.device)
+    return counts, index.reshape(-1), value.reshape(-1)
+
+
+def _topk(sae: SaeWeights, h: Tensor) -> Selected:
+    assert sae.k is not None
+    return _full(*k_largest(_pre(sae, h), sae.k))
+
+
+def _switch(sae: SaeWeights, h: Tensor) -> Selected:
+    """The router's first choice among the experts, times its probability (Mudide et al. 2024)."""
+    assert sae.k is not None
+    assert sae.W_router is not None
+    assert sae.b_router is not None
+    chance, expert = torch.addmm(sae.b_router, h, sae.W_router).softmax(1).max(1)
+    size = sae.d_sae // sae.W_router.shape[1]
+    value = h.new_empty((len(h), sae.k))
+    index = torch.empty((len(h), sae.k), dtype=torch.int32, device=h.device)
+    for e in sorted(set(expert.tolist())):
+        rows, latents = (expert == e).nonzero()[:, 0], slice(e * size, (e + 1) * size)
+        pre = torch.addmm(sae.b_enc[latents], h[rows], sae.W_enc[:, latents])
+        value[rows], found = k_largest(pre, sae.k)
+        index[rows] = found + e * size
+    return _full(value * chance[:, None], index)
+
+
+ACTIVATIONS: dict[str, Callable[[SaeWeights, Tensor], Selected]] = {
+    "relu": _relu,
+    "jumprelu": _jumprelu,
+    "topk": _topk,
+    "switch": _switch,
+}
+"""How h (n, d_in) becomes a code."""
+
+_EPS = 1e-5
+
+Normalized = tuple[Tensor, Callable[[Tensor], Tensor]]
+"""Normalised rows, and the way back for reconstructions of them."""
+
+
+def _layer_norm(x: Tensor) -> Normalized:
+    mean, std = x.mean(1, keepdim=True), x.std(1, keepdim=True)  # of d - 1 degrees of freedom
+    return (x - mean) / (std + _EPS), lambda y: y * std + mean
+
+
+def _constant_norm(x: Tensor) -> Normalized:
+    factor = math.sqrt(x.shape[1]) / x.norm(dim=1, keepdim=True)
+    return x * factor, lambda y: y / factor
+
+
+NORMALIZATIONS: dict[str, Callable[[Tensor], Normalized]] = {
+    "none": lambda x: (x, lambda y: y),
+    "layer_norm": _layer_norm,
+    "constant_norm": _constant_norm,
+}
+"""What is done to each input (n, d_in) first: nothing; mean 0 and variance 1; a length of √d."""
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

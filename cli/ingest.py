@@ -9,6 +9,7 @@ import click
 
 from atlas.cli._options import AtlasCommand, atlas_argument, wait_option
 from atlas.cli._progress import Reporter
+from atlas.cli._registries import list_architectures, list_formats
 from atlas.names import HOOKS
 
 
@@ -17,7 +18,9 @@ from atlas.names import HOOKS
     examples=[
         "atlas ingest my.atlas EleutherAI/pythia-70m --corpus stories.txt --layers 2-4",
         "atlas ingest my.atlas gpt2 --corpus NeelNanda/pile-10k --hook resid_pre --k 32",
-        "atlas ingest my.atlas models/my-llama --layers all --dry-run",
+        "atlas ingest my.atlas models/my-llama --arch topk,jumprelu --width 4x,16x --k 16,32",
+        "atlas ingest my.atlas gpt2 --sae jbloom/GPT2-Small-SAEs-Reformatted --layers 8",
+        "atlas ingest my.atlas models/my-llama --sae trained/ --layers 3 --dry-run",
     ],
 )
 @atlas_argument
@@ -31,12 +34,53 @@ from atlas.names import HOOKS
 )
 @click.option("--name", help="What the atlas calls the model.  [default: last part of MODEL]")
 @click.option("--revision", help="Branch, tag or commit on the hub.")
-@click.option("--layers", default="all", metavar="0,2-4|all", help="Layers to train SAEs on.")
-@click.option("--hook", default="resid_post", type=click.Choice(HOOKS), help="Where in the block.")
+@click.option("--layers", default="all", metavar="0,2-4|all", help="Layers to have SAEs of.")
+@click.option(
+    "--hook",
+    default="resid_post",
+    metavar="HOOK|IN:OUT",
+    help=f"Where in the block: {', '.join(HOOKS)}; two for a transcoder.",
+)
 @click.option("--variant", help="Ends the SAEs' names, so that several of one layer can coexist.")
-@click.option("--arch", default="topk", type=click.Choice(["topk"]), help="SAE architecture.")
-@click.option("--width", default="8x", metavar="1024|8x", help="Features, or times the input's.")
-@click.option("--k", default=16, metavar="N", type=int, help="Active features per token.")
+@click.option(
+    "--arch",
+    default="topk",
+    is_eager=True,
+    callback=list_architectures,
+    metavar="NAME,…|list",
+    help="Architectures to train, each with every width and k; `list` describes all.",
+)
+@click.option("--width", default="8x", metavar="1024,8x,…", help="Features, or times the input's.")
+@click.option("--k", default="16", metavar="N,…", help="Mean number of active features aimed at.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=NUMBER",
+    multiple=True,
+    help="A setting of an architecture; `--arch list` tells them.",
+)
+@click.option(
+    "--strategy",
+    metavar="NAME[=X]",
+    help="layer-group=N, feature-aligned=X or end-to-end; `--arch list` describes them.",
+)
+@click.option("--log", metavar="DIR", help="Where to write the course of the training as NDJSON.")
+@click.option(
+    "--sae",
+    metavar="PATH|REPO[:DIR]",
+    help="Import published SAEs in place of training some.",
+)
+@click.option(
+    "--format",
+    default="auto",
+    is_eager=True,
+    callback=list_formats,
+    metavar="NAME|list",
+    help="How --sae is written; `--format list` tells the formats.  [default: recognised]",
+)
+@click.option(
+    "--strict", is_flag=True, help="Refuse SAEs that do not do what their publisher declares."
+)
 @click.option("--train-tokens", default="2M", metavar="N", help="Tokens to train on.")
 @click.option(
     "--reference-tokens",
@@ -56,7 +100,7 @@ from atlas.names import HOOKS
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
 @wait_option
 def command(atlas_path: Path, dry_run: bool, wait: float, **options: Any) -> None:
-    """Train SAEs on a language model and add their features to ATLAS.
+    """Train SAEs on a language model, or import published ones, and add their features to ATLAS.
 
     MODEL is a Hugging Face id or a folder in that form. ATLAS is made if it is not there. Killed at
     any point and given again, the command goes on where it stopped.
@@ -65,11 +109,10 @@ def command(atlas_path: Path, dry_run: bool, wait: float, **options: Any) -> Non
     with reporter.task("loading", None, "steps"):
         from atlas.ingest.plan import IngestOptions
         from atlas.ingest.run import ingest, prepare
-
     chosen = IngestOptions(**options)
     if dry_run:
         for key, value in prepare(atlas_path, chosen, wait=wait).summary().items():
-            click.echo(f"{key + ':':<16}{value}")
+            click.echo(f"{key.strip() and key + ':':<16}{value}")
         return
     outcome = ingest(atlas_path, chosen, progress=reporter, wait=wait)
     if not outcome.added:

@@ -23,7 +23,7 @@ from atlas.errors import BadInput
 from atlas.ingest.examples import SPLIT, STRATUM_NAMES, Layout, choose_examples, strength_order
 from atlas.ingest.forms import WordForms
 from atlas.ingest.labels import EXPLAINER, METHOD, SCORED_BY, Labeller
-from atlas.ingest.lens import logit_lens
+from atlas.ingest.lens import Lens, logit_lens
 from atlas.ingest.parts import BLOCK_ENTRIES, Block, Parts
 from atlas.ingest.segments import (
     Int64,
@@ -191,15 +191,14 @@ def analyze_sae(
     parts: Parts,
     sae: SaeWeights,
     corpus: MeasuredCorpus,
-    unembedding: tuple[torch.Tensor, torch.Tensor] | None,
+    lens: Lens | None,
     folder: Path,
     block_entries: int = BLOCK_ENTRIES,
 ) -> None:
     """Write `folder`/TABLE.parquet for every table of `SCHEMAS`; the folder appears when complete.
 
-    unembedding: (W_U, gain) as `LanguageModel.unembedding` gives them, for the logit lens; None
-    leaves `token_effects` empty. A folder that exists is left as it is. BadInput where activations
-    are so large that their squares' sum leaves 64 bits.
+    lens: None leaves `token_effects` empty. A folder that exists is left as it is. BadInput where
+    activations are so large that their squares' sum leaves 64 bits.
     """
     if folder.exists():
         return
@@ -213,7 +212,7 @@ def analyze_sae(
     try:
         signs = sign_sums(len(corpus.words))
         for block in parts.blocks(block_entries):
-            tables = _analyze_block(block, sae, corpus, unembedding, signs)
+            tables = _analyze_block(block, sae, corpus, lens, signs)
             for table, columns in tables.items():
                 writers[table].write_table(pa.table(columns, schema=SCHEMAS[table]))
     finally:
@@ -229,7 +228,7 @@ def _analyze_block(
     block: Block,
     sae: SaeWeights,
     corpus: MeasuredCorpus,
-    unembedding: tuple[torch.Tensor, torch.Tensor] | None,
+    lens: Lens | None,
     signs: Int64,
 ) -> dict[str, Columns]:
     order = strength_order(block)
@@ -240,7 +239,7 @@ def _analyze_block(
         "features": feature_sums(block, words, order, len(corpus.token_id)),
         "vectors": _vectors(block, sae, signatures(sums, word_sum_q, len(corpus.words), signs)),
         "examples": _examples(block, corpus.layout, order),
-        "token_effects": _token_effects(block, sae, corpus.n_vocab, unembedding),
+        "token_effects": _token_effects(block, sae, corpus.n_vocab, lens),
         "token_stats": token_stats(block, corpus.token_id),
         "word_stats": word_stats(block, words, corpus.words),
         "labels": _labels(block, words, corpus.labeller),
@@ -380,13 +379,12 @@ def _token_effects(
     block: Block,
     sae: SaeWeights,
     n_vocab: int,
-    unembedding: tuple[torch.Tensor, torch.Tensor] | None,
+    lens: Lens | None,
 ) -> Columns:
-    if unembedding is None:
+    if lens is None:
         return {name: [] for name in SCHEMAS["token_effects"].names}
-    W_U, gain = unembedding
     here = slice(block.first, block.first + block.n_features)
-    ids, effects = logit_lens(sae.W_dec[here], W_U, gain, n_vocab)
+    ids, effects = logit_lens(sae.W_dec[here, lens.columns], lens.W_U, lens.gain, n_vocab)
     n, _, top = ids.shape
     rank = np.concatenate([np.arange(1, top + 1), -np.arange(1, top + 1)])
     return {

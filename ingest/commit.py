@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas.errors import BadInput
+from atlas.ingest.formats.found import Found
 from atlas.ingest.forms import WordForms
 from atlas.ingest.models import LanguageModel
 from atlas.ingest.parts import ENTRY_SCHEMA, Parts
-from atlas.ingest.plan import IngestOptions, Plan
+from atlas.ingest.plan import IngestOptions, Plan, PlannedSae
 from atlas.ingest.reference import Reference
+from atlas.ingest.sites import Sites
 from atlas.ingest.tokens import TokenStream, vocabulary_texts
-from atlas.names import SaeName
 from atlas.progress import Task
 from atlas.sae import SaeWeights
 from atlas.store import Atlas, remove
@@ -31,15 +32,22 @@ _TOKEN_COLUMNS = ("token", "first_token", "last_token")
 
 @dataclass(frozen=True)
 class FinishedSae:
-    """One SAE, trained, run over the reference corpus and analysed."""
+    """One SAE, trained or read, run over the reference corpus and analysed."""
 
-    name: SaeName
+    planned: PlannedSae
+    sites: Sites
     weights: SaeWeights
     parts: Parts
     tables: Path
     """Folder of the Parquet files that `analyze` wrote, one a table."""
     metrics: dict[str, float]
-    held_out: bool
+    held_out: bool | None
+    record: list[dict[str, float]]
+    """The course of its training."""
+    found: Found | None
+    """Where an imported one comes from."""
+    quality: str | None
+    """Whether an imported one does what its publisher declares."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +286,8 @@ def _add_model(atlas: Atlas, run: FinishedRun, tokenizer_id: int, run_id: int) -
 def _add_sae(
     atlas: Atlas, run: FinishedRun, sae: FinishedSae, model_id: int, first_token: int, run_id: int
 ) -> None:
-    name, weights = str(sae.name), sae.weights
+    planned, weights, found = sae.planned, sae.weights, sae.found
+    name = str(planned.name)
     if atlas.row("select 1 from saes where name = ?", [name]) is not None:
         raise BadInput(
             f"{atlas.path} was given another SAE named {name} while this ingest ran; give the "
@@ -288,43 +297,68 @@ def _add_sae(
     first_feature = int(
         atlas.rows("select coalesce(max(first_feature_id + d_sae), 0) from saes")[0][0]
     )
-    d_in, d_sae = weights.W_enc.shape
+    columns = {
+        "sae_id": sae_id,
+        "model_id": model_id,
+        "name": name,
+        "layer": planned.name.layer,
+        "hook": planned.name.hook,
+        "variant": planned.name.variant,
+        "architecture": weights.architecture,
+        "activation": weights.activation,
+        "d_in": weights.d_in,
+        "d_sae": weights.d_sae,
+        "d_out": weights.d_out,
+        "k": weights.k,
+        "first_feature_id": first_feature,
+        "normalize": weights.normalize,
+        "input_scale": weights.input_scale,
+        "output_scale": weights.output_scale,
+        "pre_bias": weights.pre_bias.tolist(),
+        "b_dec": weights.b_dec.tolist(),
+        "scale": sae.parts.scale,
+        "context": run.plan.context,
+        "source": f"{run.options.sae}/{found.place}" if found else "trained",
+        "sha256": weights.sha256(),
+        "train_tokens": run.plan.train_tokens,
+        "held_out": sae.held_out,
+        "quality": sae.quality,
+        "conventions": json.dumps(found.conventions | {"format": found.format, "why": found.why})
+        if found
+        else None,
+        "run_id": run_id,
+    }
     atlas.execute(
-        """
-        insert into saes by name
-        select
-            ? as sae_id, ? as model_id, ? as name, ? as layer, ? as hook, ? as variant,
-            ? as architecture, ? as d_in, ? as d_sae, ? as k, ? as first_feature_id,
-            ? as input_scale, ?::float[] as pre_bias, ?::float[] as b_dec, ? as scale,
-            ? as context, 'trained' as source, ? as sha256, ? as train_tokens, ? as held_out,
-            ? as run_id
-        """,
-        [
-            sae_id,
-            model_id,
-            name,
-            sae.name.layer,
-            sae.name.hook,
-            sae.name.variant,
-            weights.architecture,
-            d_in,
-            d_sae,
-            weights.k,
-            first_feature,
-            weights.input_scale,
-            weights.pre_bias.tolist(),
-            weights.b_dec.tolist(),
-            sae.parts.scale,
-            run.plan.context,
-            weights.sha256(),
-            run.plan.train_tokens,
-            sae.held_out,
-            run_id,
-        ],
+        f"insert into saes ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
+        list(columns.values()),
     )
+    _add_sites(atlas, run.model, sae.sites, sae_id, model_id)
+    _add_tensors(atlas, weights, sae_id)
     for metric, value in sae.metrics.items():
         atlas.execute(
-            "insert into sae_metrics values (?, ?, ?, ?)", [sae_id, metric, value, run_id]
+            "insert into sae_metrics by name select ? as sae_id, ? as metric, ? as value,"
+            " ? as run_id, (select version from metrics where metrics.metric = ?) as version",
+            [sae_id, metric, value, run_id, metric],
+        )
+    for metric, value in (found.declared if found else {}).items():
+        atlas.execute("insert into declared_metrics values (?, ?, ?)", [sae_id, metric, value])
+    course = [
+        (int(entry["tokens"]), metric, value)
+        for entry in sae.record
+        for metric, value in entry.items()
+        if metric != "tokens"
+    ]
+    if course:
+        tokens, metrics, values = zip(*course, strict=True)
+        _insert(
+            atlas,
+            "training_records",
+            {
+                "sae_id": [sae_id] * len(course),
+                "tokens": tokens,
+                "metric": metrics,
+                "value": values,
+            },
         )
     for file in sorted(sae.tables.glob("*.parquet")):
         constants = {"labels": {"run_id": run_id}, "features": {"sae_id": sae_id}}
@@ -335,6 +369,39 @@ def _add_sae(
         f"insert into activations select {first_feature} + index, {first_token} + token, q",
         entries,
     )
+
+
+def _add_sites(
+    atlas: Atlas, model: LanguageModel, sites: Sites, sae_id: int, model_id: int
+) -> None:
+    """Where it reads and writes, and which columns of its directions belong to which point."""
+    for role, at in (("input", sites.inputs), ("output", sites.outputs)):
+        first = 0
+        for place, point in enumerate(at):
+            width = model.width(point)
+            atlas.execute(
+                "insert into sae_sites values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [sae_id, role, place, model_id, point.layer, point.hook, first, width],
+            )
+            first += width
+
+
+def _add_tensors(atlas: Atlas, weights: SaeWeights, sae_id: int) -> None:
+    """What few architectures have beside encoder and decoder, a row at a time."""
+    for name in ("W_skip", "W_router", "b_router"):
+        tensor = getattr(weights, name)
+        if tensor is not None:
+            rows = tensor.reshape(-1, tensor.shape[-1]).cpu().tolist()
+            _insert(
+                atlas,
+                "sae_tensors",
+                {
+                    "sae_id": [sae_id] * len(rows),
+                    "tensor": [name] * len(rows),
+                    "row": range(len(rows)),
+                    "entries": rows,
+                },
+            )
 
 
 def _insert(atlas: Atlas, table: str, columns: Mapping[str, object]) -> None:

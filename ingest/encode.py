@@ -24,9 +24,9 @@ from atlas.ingest.forwards import Forwards
 from atlas.ingest.models import HookPoint, LanguageModel
 from atlas.ingest.parts import Parts, part_path, part_scale, write_part
 from atlas.ingest.quality import add_sums, reconstruction_sums
+from atlas.ingest.sites import Placed, all_points
 from atlas.ingest.tokens import TokenStream
 from atlas.progress import Progress, Silent, Task
-from atlas.sae import SaeWeights
 
 CHUNK_TOKENS = 1 << 16
 """Tokens between two savings; an SAE with k active features takes 8 k bytes a token until then."""
@@ -42,22 +42,23 @@ _USUAL = 0.99
 
 def encode_reference(
     model: LanguageModel,
-    saes: Mapping[HookPoint, SaeWeights],
+    saes: Mapping[str, Placed],
     stream: TokenStream,
     context: int,
     folder: Path,
     progress: Progress | None = None,
     chunk_tokens: int = CHUNK_TOKENS,
     batch_tokens: int = BATCH_TOKENS,
-) -> dict[HookPoint, Parts]:
-    """Write each SAE's parts to `folder`/POINT/ and return them; finished chunks are not redone.
+) -> dict[str, Parts]:
+    """Write each SAE's parts to `folder`/KEY/ and return them; finished chunks are not redone.
 
-    saes: on the model's device. BadInput where an activation is not finite or, in units of the
-    scale, leaves 32 bits.
+    saes: by their names within the model, on the model's device. BadInput where an activation is
+    not finite or, in units of the scale, leaves 32 bits.
     """
-    folders = {point: folder / str(point) for point in saes}
-    scales: dict[HookPoint, float] = {}
-    forwards = Forwards(model, list(saes))
+    folders = {key: folder / key for key in saes}
+    scales: dict[str, float] = {}
+    points = all_points(sites for sites, _ in saes.values())
+    forwards = Forwards(model, points)
     n_chunks = 0
     with (progress or Silent()).task("reference corpus", len(stream), "tokens") as task:
         contexts = stream_contexts(stream, context, model.bos_id)
@@ -68,23 +69,23 @@ def encode_reference(
                 task.advance(n_tokens)
                 continue
             if number > 0 and not scales:
-                scales = {point: part_scale(place) for point, place in folders.items()}
+                scales = {key: part_scale(place) for key, place in folders.items()}
             read = list(batches(by_length(chunk), batch_tokens, model.pad_id))
-            encoded = _encode_chunk(forwards, list(saes.values()), read, task)
-            for (point, sae), codes in zip(saes.items(), encoded, strict=True):
-                name = f"{model.name}/{point}"
+            encoded = _encode_chunk(forwards, points, list(saes.values()), read, task)
+            for (key, (_, sae)), codes in zip(saes.items(), encoded, strict=True):
+                name = f"{model.name}/{key}"
                 code = _joined(codes, name)
                 if number == 0:
-                    scales[point] = choose_scale(code.value)
-                q = quantise(code.value, scales[point], name)
+                    scales[key] = choose_scale(code.value)
+                q = quantise(code.value, scales[key], name)
                 write_part(
-                    folders[point],
+                    folders[key],
                     number,
                     *columns(code.latent, code.token, q, sae.d_sae, chunk[0].first, n_tokens),
-                    scales[point],
+                    scales[key],
                     code.sums,
                 )
-    return {point: Parts(place, n_chunks) for point, place in folders.items()}
+    return {key: Parts(place, n_chunks) for key, place in folders.items()}
 
 
 def choose_scale(value: NDArray[np.float32]) -> float:
@@ -148,17 +149,21 @@ class _Code(NamedTuple):
     sums: dict[str, NDArray[np.float64]]
 
 
-def _encode(sae: SaeWeights, x: torch.Tensor, token: NDArray[np.int64]) -> _Code:
-    """Encode x, float32 (n, d_in), the activations at `token` (n,)."""
+def _encode(
+    placed: Placed, activations: Mapping[HookPoint, torch.Tensor], token: NDArray[np.int64]
+) -> _Code:
+    """Encode the activations float32 (n, d) that the model has at `token` (n,)."""
+    sites, sae = placed
+    x, y = sites.gather(activations)
     code = sae.encode(x)
     value = code.value.cpu().numpy()
     # `>` would also drop NaN, which must be seen.
-    row, place = np.nonzero(value != 0)
+    there = value != 0
     return _Code(
-        code.index.cpu().numpy()[row, place],
-        token[row],
-        value[row, place],
-        reconstruction_sums(x, sae.decode(code)),
+        code.index.cpu().numpy()[there],
+        np.repeat(token, np.diff(code.offset.cpu().numpy()))[there],
+        value[there],
+        reconstruction_sums(y, sae.decode(code, x)),
     )
 
 
@@ -177,7 +182,8 @@ def _joined(codes: Sequence[_Code], name: str) -> _Code:
 
 def _encode_chunk(
     forwards: Forwards,
-    saes: Sequence[SaeWeights],
+    points: Sequence[HookPoint],
+    saes: Sequence[Placed],
     chunk: Sequence[Batch],
     task: Task,
 ) -> list[list[_Code]]:
@@ -186,7 +192,8 @@ def _encode_chunk(
 
     def encode(i: int, activations: list[torch.Tensor]) -> None:
         token = chunk[i].token
-        found[i] = [_encode(sae, x, token) for sae, x in zip(saes, activations, strict=True)]
+        by_point = dict(zip(points, activations, strict=True))
+        found[i] = [_encode(placed, by_point, token) for placed in saes]
 
     forwards.run(chunk, encode, lambda i: task.advance(len(chunk[i].token)))
     return [list(codes) for codes in zip(*found, strict=True)]

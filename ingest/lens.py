@@ -9,6 +9,8 @@ it as a hint.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +20,17 @@ TOP = 10
 
 BATCH_VALUES = 1 << 24
 """Effects held at once: 64 MB of float32, whatever the vocabulary."""
+
+
+class Lens(NamedTuple):
+    """What turns decoder directions into effects on logits."""
+
+    W_U: torch.Tensor
+    """(d_model, n_rows) the unembedding."""
+    gain: torch.Tensor
+    """(d_model,) of the final norm."""
+    columns: slice = slice(None)
+    """The part of a decoder direction that is added to the residual stream, (d_model,)."""
 
 
 def logit_lens(

@@ -12,7 +12,7 @@ from pathlib import Path
 from atlas.errors import BadInput
 from atlas.names import HOOKS, SaeName, check_model_name, check_variant
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Raised whenever the same options would yield other numbers: a work folder never mixes two."""
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)", re.ASCII)
@@ -35,8 +35,20 @@ class IngestOptions:
     hook: str = "resid_post"
     variant: str | None = None
     arch: str = "topk"
+    """Architectures of SAEs to train, separated by commas; every one with every width and k."""
     width: str = "8x"
-    k: int = 16
+    k: str = "16"
+    settings: tuple[str, ...] = ()
+    """NAME=VALUE of architectures' own settings."""
+    strategy: str | None = None
+    """NAME or NAME=VALUE: see `atlas.ingest.sweep.STRATEGIES`."""
+    sae: str | None = None
+    """Published SAEs to import in place of training: a folder, a file, or REPO[:SUBFOLDER]."""
+    format: str = "auto"
+    strict: bool = False
+    """Refuse imported SAEs that do not do what their publisher declares."""
+    log: str | None = None
+    """Folder for the course of the training."""
     train_tokens: str = "2M"
     reference_tokens: str = "300k"
     context: int = 128
@@ -46,6 +58,33 @@ class IngestOptions:
     text_field: str | None = None
     licence: str | None = None
     """Of the text, kept with a new atlas's reference corpus."""
+
+
+Point = tuple[int, str]
+"""Layer and hook."""
+
+
+@dataclass(frozen=True)
+class PlannedSae:
+    """One SAE of a plan."""
+
+    name: SaeName
+    inputs: tuple[Point, ...]
+    """The hook points it reads, side by side."""
+    outputs: tuple[Point, ...]
+    """Those it reconstructs."""
+    arch: str
+    d_sae: int
+    k: int | None
+    """The mean number of active features that training aims at; None if imported."""
+    settings: tuple[tuple[str, float], ...] = ()
+    published: str | None = None
+    """Of an imported one, a hash of its files and how they were read."""
+
+    @property
+    def key(self) -> str:
+        """Its name within the model, which also names files."""
+        return str(self.name).removeprefix(f"{self.name.model}/")
 
 
 @dataclass(frozen=True)
@@ -60,14 +99,13 @@ class Plan:
     """Of the model's configuration, by which the same weights compute this or that."""
     tokenizer_sha256: str
     block_path: str
-    saes: tuple[SaeName, ...]
-    arch: str
-    d_sae: int
-    k: int
-    train_tokens: int
+    saes: tuple[PlannedSae, ...]
+    strategy: str | None
+    train_tokens: int | None
+    """None where nothing is trained."""
     context: int
     seed: int
-    corpus: str
+    corpus: str | None
     """Fingerprint of the training text."""
 
     @property
@@ -139,19 +177,53 @@ def parse_width(text: str, d_in: int) -> int:
     return d_sae
 
 
+def parse_list(text: str, option: str) -> tuple[str, ...]:
+    """'4x, 16x' → ('4x', '16x'); BadInput where an entry is empty or comes twice."""
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found) or len(set(found)) < len(found):
+        raise BadInput(
+            f"{option} {text!r} has an empty or a repeated entry; separate values by commas."
+        )
+    return found
+
+
+def parse_hooks(text: str) -> tuple[str, str | None]:
+    """'resid_post' → ('resid_post', None), 'mlp_in:mlp_out' → both; BadInput for other hooks."""
+    first, colon, second = text.partition(":")
+    for hook in (first, second) if colon else (first,):
+        if hook not in HOOKS:
+            raise BadInput(f"--hook {text!r} is none of {', '.join(HOOKS)}, nor IN:OUT of these.")
+    return first, second if colon else None
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, float]:
+    """('bandwidth=0.001',) → {'bandwidth': 0.001}; BadInput where one is no NAME=NUMBER."""
+    found: dict[str, float] = {}
+    for one in given:
+        name, _, value = one.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise BadInput(
+                f"--set {one!r} is no NAME=NUMBER; write it as bandwidth=0.001."
+            ) from None
+    return found
+
+
 def check_options(options: IngestOptions) -> None:
     """Refuse what is wrong whatever the model, before one is loaded."""
     parse_count(options.train_tokens, "--train-tokens")
     parse_count(options.reference_tokens, "--reference-tokens")
     parse_layers(options.layers if options.layers != "all" else "0", 10**9)
-    parse_width(options.width, 1)
+    for width in parse_list(options.width, "--width"):
+        parse_width(width, 1)
+    for k in parse_list(options.k, "--k"):
+        parse_count(k, "--k")
+    parse_settings(options.settings)
     check_variant(options.variant)
     if options.name is not None:
         check_model_name(options.name)
-    if options.hook not in HOOKS:
-        raise BadInput(f"--hook {options.hook!r} is none of {', '.join(HOOKS)}.")
-    if options.k < 1:
-        raise BadInput(f"--k {options.k} leaves no active feature; give at least 1.")
+    parse_hooks(options.hook)
     if options.context < 2:
         raise BadInput(f"--context {options.context} is too short; give at least 2 tokens.")
     if not 0 <= options.seed < 2**63:
@@ -163,13 +235,6 @@ def default_name(source: str) -> str:
     return (
         Path(source).resolve().name if Path(source).is_dir() else source.rstrip("/").split("/")[-1]
     )
-
-
-def sae_names(
-    model: str, layers: Sequence[int], hook: str, variant: str | None
-) -> tuple[SaeName, ...]:
-    """One SAE a layer, in layer order."""
-    return tuple(SaeName(model, layer, hook, variant) for layer in layers)
 
 
 def corpus_fingerprint(source: str, text_field: str | None) -> str:

@@ -1,14 +1,14 @@
 """What the training loop asks of an SAE in training, and the settings that all of them share.
 
-An architecture is a class with this interface and an entry in `atlas.ingest.train.ARCHITECTURES`.
+An architecture is a class with this interface and an entry in `atlas.ingest.architectures`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import torch
@@ -47,6 +47,8 @@ class TrainConfig:
     """Upper bound on the activations held, over all hook points."""
     forward_tokens: int = 2048
     """Positions that the language model reads at a time, padding included."""
+    settings: Mapping[str, float] = field(default_factory=dict)
+    """The architecture's own settings, by name, where they are not its defaults."""
 
     def check(self) -> None:
         """Raise BadInput where the settings make no sense."""
@@ -64,18 +66,21 @@ class TrainConfig:
         if not 0 < self.lr < 1:
             raise BadInput(f"A learning rate of {self.lr} does not train; give one such as 0.08.")
 
-    def rate(self, tokens: int, d_in: int) -> float:
-        """Adam's learning rate after that many tokens.
-
-        Adam moves every coordinate by about the rate, so a unit vector by √d_in times it. The peak
-        also falls with the square root of the width (Gao et al. 2024, A.3).
-        """
-        peak = self.lr * math.sqrt(1024 / (d_in * self.d_sae))
+    def moment(self, tokens: int) -> Moment:
+        """Where a training stands after that many tokens."""
         done = tokens / self.train_tokens
         first = self.batch_tokens / self.train_tokens
         rise = (done + first) / (self.warmup + first)
         fall = (1 - done) / self.decay if self.decay else 1.0
-        return peak * max(0.0, min(1.0, rise, fall))
+        return Moment(tokens, done, max(0.0, min(1.0, rise, fall)))
+
+    def peak_rate(self, d_in: int) -> float:
+        """Adam's learning rate where `Moment.schedule` is 1.
+
+        Adam moves every coordinate by about the rate, so a unit vector by √d_in times it. The peak
+        also falls with the square root of the width (Gao et al. 2024, A.3).
+        """
+        return self.lr * math.sqrt(1024 / (d_in * self.d_sae))
 
     def dead_after(self) -> int:
         """Tokens without firing after which a latent is dead."""
@@ -86,20 +91,68 @@ class TrainConfig:
         return hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Where a training stands."""
+
+    tokens: int
+    """Read before this step."""
+    share: float
+    """The same as a share of the whole training, 0 … 1."""
+    schedule: float
+    """Factor 0 … 1 of the learning rate: warm-up and decay."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a dictionary reads and writes: widths of the activations, side by side in one vector."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    same: bool
+    """Whether it reconstructs what it reads."""
+
+    @property
+    def d_in(self) -> int:
+        """Width of x."""
+        return sum(self.inputs)
+
+    @property
+    def d_out(self) -> int:
+        """Width of y."""
+        return sum(self.outputs)
+
+
+ByOutput = Callable[[Tensor], Tensor]
+"""From reconstructions ŷ float32 (n, d_out), in the model's own units, to a loss's gradient by
+them, of the same shape: end-to-end training."""
+
+
 class Trainee(Protocol):
-    """One SAE in training, for one hook point."""
+    """One dictionary in training.
 
-    def begin(self, sample: Tensor) -> None:
-        """Choose conventions and initial weights from activations, float32 (n, d_in)."""
+    x float32 (n, d_in) is what it reads and y float32 (n, d_out) what it shall reconstruct, both in
+    the model's own units; y is x itself where `Shape.same`.
+    """
 
-    def step(self, x: Tensor, rate: float) -> Iterator[Stage]:
-        """One step of the optimizer on activations float32 (n, d_in), as stages of jobs.
+    def begin(self, x: Tensor, y: Tensor) -> None:
+        """Choose conventions and initial weights from activations."""
+
+    def step(
+        self, x: Tensor, y: Tensor, moment: Moment, by_output: ByOutput | None = None
+    ) -> Iterator[Stage]:
+        """One step of the optimizer, as stages of jobs.
 
         The result depends on the calls made so far and not on how the jobs are run.
+
+        by_output: the gradient of another loss of fidelity in place of the mean square error's.
         """
 
-    def explained_variance(self) -> float:
-        """On the tokens of all steps since the last call; no part of the state."""
+    def report(self) -> dict[str, float]:
+        """Figures of all steps since the last call; no part of the state.
+
+        At least 'explained_variance', 'l0', 'loss' and 'dead_share'.
+        """
 
     def state(self) -> dict[str, Tensor]:
         """Everything that later steps depend on."""
@@ -108,7 +161,7 @@ class Trainee(Protocol):
         """Go to a state that `state` gave."""
 
     def weights(self) -> SaeWeights:
-        """The SAE as it is now."""
+        """The dictionary as it is now, its tensors copies."""
 
 
 def seeded(*parts: object) -> torch.Generator:

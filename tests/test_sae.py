@@ -17,6 +17,7 @@ def make_sae(d_in=8, d_sae=40, k=4, seed=0, scale=0.7) -> SaeWeights:
     g = torch.Generator().manual_seed(seed)
     return SaeWeights(
         architecture="topk",
+        activation="topk",
         k=k,
         W_enc=torch.randn(d_in, d_sae, generator=g),
         b_enc=torch.randn(d_sae, generator=g) / 4,
@@ -24,6 +25,7 @@ def make_sae(d_in=8, d_sae=40, k=4, seed=0, scale=0.7) -> SaeWeights:
         b_dec=torch.randn(d_in, generator=g),
         pre_bias=torch.randn(d_in, generator=g),
         input_scale=scale,
+        output_scale=scale,
     )
 
 
@@ -42,18 +44,17 @@ def test_encode_and_decode_follow_the_formula(n, d_in, d_sae, scale, data):
     acts = dense(sae, x)
     code = sae.encode(x)
     assert (code.index.dtype, code.value.dtype) == (torch.int32, torch.float32)
-    assert code.index.shape == code.value.shape == (n, sae.k)
-    found = torch.zeros_like(acts).scatter(1, code.index.long(), code.value)
-    torch.testing.assert_close(found, acts, atol=1e-4, rtol=1e-4)
+    assert len(code) == n
+    torch.testing.assert_close(code.dense(d_sae), acts, atol=1e-4, rtol=1e-4)
     expected = (acts @ sae.W_dec + sae.b_dec) / scale
-    torch.testing.assert_close(sae.decode(code), expected, atol=1e-3 / scale, rtol=1e-3)
+    torch.testing.assert_close(sae.decode(code, x), expected, atol=1e-3 / scale, rtol=1e-3)
 
 
 def test_no_input_has_an_empty_code():
     sae = make_sae()
     code = sae.encode(torch.empty(0, 8))
-    assert code.index.shape == (0, 4)
-    assert sae.decode(code).shape == (0, 8)
+    assert len(code) == len(code.index) == 0
+    assert sae.decode(code, torch.empty(0, 8)).shape == (0, 8)
 
 
 def test_codes_do_not_depend_on_the_number_of_threads():
@@ -86,6 +87,9 @@ def test_the_hash_sees_every_part():
     changed = [
         dataclasses.replace(sae, k=5),
         dataclasses.replace(sae, input_scale=0.71),
+        dataclasses.replace(sae, output_scale=0.71),
+        dataclasses.replace(sae, activation="relu"),
+        dataclasses.replace(sae, normalize="layer_norm"),
         dataclasses.replace(sae, b_dec=sae.b_dec + 1e-3),
         dataclasses.replace(sae, threshold=torch.zeros(40)),
         dataclasses.replace(sae, W_enc=sae.W_enc.T.reshape(8, 40)),
@@ -103,8 +107,8 @@ def test_what_is_no_sae_is_told(tmp_path):
     write_tensors(path, {"x": torch.zeros(1)}, {})
     with pytest.raises(BadInput, match="is not an SAE"):
         SaeWeights.load(path)
-    dataclasses.replace(make_sae(), architecture="later").save(path)
-    with pytest.raises(BadInput, match=r"'later'.*it knows topk"):
+    dataclasses.replace(make_sae(), activation="later").save(path)
+    with pytest.raises(BadInput, match=r"'later'.*it knows relu, jumprelu, topk"):
         SaeWeights.load(path)
 
 

@@ -61,6 +61,7 @@ class BareSae(nn.Module):
         """The same SAE in the atlas's form."""
         return SaeWeights(
             architecture="topk",
+            activation="topk",
             k=self.k,
             W_enc=self.W_enc.detach(),
             b_enc=self.b_enc.detach(),
@@ -68,6 +69,7 @@ class BareSae(nn.Module):
             b_dec=self.b_dec.detach() + self.pre_bias,
             pre_bias=self.pre_bias,
             input_scale=self.scale,
+            output_scale=self.scale,
         )
 
 

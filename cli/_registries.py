@@ -1,0 +1,58 @@
+"""What `atlas ingest --arch list` and `--format list` print: what can be trained and imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from atlas.cli._output import plain_table, print_table
+
+
+def list_architectures(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Callback of `--arch`: for 'list' print the registry and end."""
+    if value != "list" or context.resilient_parsing:
+        return value
+    from atlas.ingest.architectures import ARCHITECTURES
+    from atlas.ingest.sweep import STRATEGIES
+
+    _print("--arch", [(a.name, f"{a.summary} ({a.source})") for a in ARCHITECTURES.values()])
+    _print("--strategy", list(STRATEGIES.items()))
+    settings = {
+        setting: (
+            a.settings[setting],
+            [b.name for b in ARCHITECTURES.values() if setting in b.settings],
+        )
+        for a in ARCHITECTURES.values()
+        for setting in a.settings
+    }
+    _print(
+        "--set",
+        [
+            (f"{name}={setting.default:g}", f"{setting.help} ({', '.join(users)})")
+            for name, (setting, users) in settings.items()
+        ],
+    )
+    context.exit()
+
+
+def list_formats(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Callback of `--format`: for 'list' print the formats and end."""
+    if value != "list" or context.resilient_parsing:
+        return value
+    from atlas.ingest.formats import FORMATS
+
+    _print("--format", [(f.name, f"{f.summary}: {f.looks_for}") for f in FORMATS.values()])
+    context.exit()
+
+
+def _print(option: str, rows: list[tuple[str, str]]) -> None:
+    if not rows:
+        return
+    table = plain_table()
+    table.add_column(option, no_wrap=True)
+    table.add_column("")
+    for row in rows:
+        table.add_row(*row)
+    print_table(table)
+    click.echo()

@@ -1,0 +1,152 @@
+"""Gets the dictionaries of a plan: trained on the model's activations, or read from files."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atlas.ingest import reference as references
+from atlas.ingest.contexts import ContextStream
+from atlas.ingest.layer_groups import similar_layers
+from atlas.ingest.models import HookPoint
+from atlas.ingest.plan import Plan, PlannedSae
+from atlas.ingest.prepare import Prepared, sites_of
+from atlas.ingest.record import Record
+from atlas.ingest.reference import Reference
+from atlas.ingest.sites import Placed
+from atlas.ingest.sweep import parse_strategy
+from atlas.ingest.tokens import TokenStream
+from atlas.ingest.train import Spec, TrainConfig, train_saes
+from atlas.ingest.workspace import Workspace
+from atlas.progress import Progress
+from atlas.sae import SaeWeights
+
+
+@dataclass(frozen=True)
+class Made:
+    """All dictionaries of a plan."""
+
+    saes: dict[str, Placed]
+    """By `PlannedSae.key`, on the model's device."""
+    held_out: bool | None
+    """Whether training never saw the reference documents; None if that is not known."""
+    records: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    """The course of each one's training."""
+
+
+def make_saes(
+    prepared: Prepared,
+    reference: Reference,
+    stream: TokenStream,
+    work: Workspace,
+    progress: Progress,
+) -> Made:
+    """Train or read every SAE of the plan; one that is there already is not made again."""
+    if prepared.found:
+        return _read(prepared, work, progress)
+    return _train(prepared, reference, stream, work, progress)
+
+
+def _files(plan: Plan, work: Workspace) -> dict[str, Path]:
+    return {sae.key: work.path("saes", f"{sae.key}.safetensors") for sae in plan.saes}
+
+
+def _load(prepared: Prepared, work: Workspace) -> dict[str, Placed]:
+    """Read back even when just made: a resumed run must go on from the very same numbers."""
+    device, files = prepared.model.device, _files(prepared.plan, work)
+    return {
+        sae.key: (sites_of(sae), SaeWeights.load(files[sae.key]).to(device))
+        for sae in prepared.plan.saes
+    }
+
+
+def _read(prepared: Prepared, work: Workspace, progress: Progress) -> Made:
+    files = _files(prepared.plan, work)
+    with progress.task("reading SAEs", len(files), "SAEs") as task:
+        for key, found in prepared.found.items():
+            if not files[key].exists():
+                found.load().save(files[key])
+            task.advance()
+    return Made(_load(prepared, work), held_out=None)
+
+
+def _train(
+    prepared: Prepared,
+    reference: Reference,
+    stream: TokenStream,
+    work: Workspace,
+    progress: Progress,
+) -> Made:
+    model, plan, corpus = prepared.model, prepared.plan, prepared.corpus
+    assert corpus is not None
+    done = work.read("trained")
+    if done is None:
+        begins = references.begins_with(corpus, reference)
+        contexts = ContextStream(
+            corpus,
+            model.tokenizer,
+            plan.context,
+            bos_id=model.bos_id,
+            skip_documents=len(reference.documents) if begins else 0,
+        )
+        specs = _specs(prepared, stream)
+        folder = prepared.options.log
+        trained = train_saes(
+            model,
+            [spec for spec, _ in specs],
+            contexts,
+            work.path("training"),
+            progress,
+            record=Record(Path(folder), plan.model) if folder else None,
+        )
+        files = _files(plan, work)
+        for spec, saes in specs:
+            for sae in saes:
+                trained[spec.key].weights.save(files[sae.key])
+        done = {
+            "held_out": not (begins and contexts.saw_reference),
+            "records": {sae.key: trained[spec.key].record for spec, saes in specs for sae in saes},
+        }
+        work.finish("trained", **done)
+        shutil.rmtree(work.path("training"), ignore_errors=True)
+        if not done["held_out"]:
+            progress.notice(
+                "The text is short, so training saw the reference documents too; quality figures "
+                "are not of held-out text."
+            )
+    return Made(_load(prepared, work), done["held_out"], done["records"])
+
+
+def _specs(prepared: Prepared, stream: TokenStream) -> list[tuple[Spec, list[PlannedSae]]]:
+    """What to train, and whose SAE each will be: several ones' where layers share it."""
+    plan = prepared.plan
+    strategy = parse_strategy(plan.strategy)
+    if strategy is None or strategy.name != "layer-group":
+        return [(Spec(sae.key, (sites_of(sae),), _config(plan, sae)), [sae]) for sae in plan.saes]
+    assert strategy.value is not None
+    points = tuple(dict.fromkeys(HookPoint(*sae.inputs[0]) for sae in plan.saes))
+    groups = similar_layers(prepared.model, points, round(strategy.value), stream, plan.context)
+    specs = []
+    for group in groups:
+        sharing: dict[str, list[PlannedSae]] = {}
+        for sae in plan.saes:
+            if HookPoint(*sae.inputs[0]) in group:
+                sharing.setdefault(f"{sae.name.hook}-{sae.name.variant}", []).append(sae)
+        for kind, saes in sharing.items():
+            key = f"{group[0].layer}to{group[-1].layer}-{kind}"
+            specs.append((Spec(key, tuple(map(sites_of, saes)), _config(plan, saes[0])), saes))
+    return specs
+
+
+def _config(plan: Plan, sae: PlannedSae) -> TrainConfig:
+    assert plan.train_tokens is not None
+    assert sae.k is not None
+    return TrainConfig(
+        architecture=sae.arch,
+        d_sae=sae.d_sae,
+        k=sae.k,
+        train_tokens=plan.train_tokens,
+        seed=plan.seed,
+        settings=dict(sae.settings),
+    )

@@ -1,0 +1,247 @@
+"""Checks everything about an ingest that can be checked without work, and loads its model."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from atlas.errors import BadInput
+from atlas.ingest import reference as references
+from atlas.ingest.corpus import Corpus, open_corpus
+from atlas.ingest.formats.found import Found
+from atlas.ingest.imports import find_published
+from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.plan import (
+    Circumstances,
+    IngestOptions,
+    Plan,
+    PlannedSae,
+    Point,
+    check_options,
+    corpus_fingerprint,
+    default_name,
+    parse_count,
+    parse_layers,
+)
+from atlas.ingest.reference import Reference
+from atlas.ingest.sites import Sites
+from atlas.ingest.sweep import parse_strategy, sweep
+from atlas.ingest.tokens import tokenizer_hash
+from atlas.ingest.workspace import work_root
+from atlas.names import check_model_name
+from atlas.store import Atlas, check_writable
+
+_PACKAGES = ("feature-atlas", "torch", "transformers", "tokenizers", "numpy", "duckdb", "regex")
+_BYTES_PER_ACTIVATION = 6.5
+
+
+class MadeOtherwise(BadInput):
+    """The atlas has a model or an SAE of that name already, but not the one that was asked for."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An ingest that was checked and can begin."""
+
+    path: Path
+    options: IngestOptions
+    plan: Plan
+    circumstances: Circumstances
+    model: LanguageModel
+    corpus: Corpus | None
+    """None where nothing is trained and the atlas has a reference corpus."""
+    found: Mapping[str, Found]
+    """What will be imported, by `PlannedSae.key`."""
+    reference: Reference | None
+    """The atlas's, or None where this ingest will choose one."""
+    done: bool
+    """The atlas has these SAEs, made by this very plan."""
+
+    def summary(self) -> dict[str, object]:
+        """What `--dry-run` shows."""
+        plan, model = self.plan, self.model
+        if self.reference is None:
+            assert self.corpus is not None
+            n_tokens = parse_count(self.options.reference_tokens, "--reference-tokens")
+            measured = f"the first {n_tokens:,} tokens of {self.corpus.source}"
+        else:
+            n_tokens = self.reference.n_characters // 4
+            measured = f"the atlas's own {self.reference.name}, {self.reference.n_words:,} words"
+        weights = sum(
+            sum(model.width(HookPoint(*point)) for point in sae.inputs + sae.outputs)
+            * sae.d_sae
+            * 4
+            for sae in plan.saes
+        )
+        entries = sum(n_tokens * (sae.k or 0) for sae in plan.saes) * _BYTES_PER_ACTIVATION
+        shown: dict[str, object] = {
+            "atlas": str(self.path),
+            "model": f"{plan.model} ({model.model_type}, {model.n_layers} layers, d_model "
+            f"{model.d_model}, {model.n_parameters:,} parameters)",
+        }
+        for i, sae in enumerate(plan.saes):
+            shown["SAEs" if i == 0 else " " * i] = self._described(sae)
+        if self.corpus is not None and not self.found:
+            trained = f"{plan.train_tokens:,} tokens of {self.corpus.source}"
+            shown["training"] = f"{trained}, context {plan.context}, seed {plan.seed}"
+        return shown | {
+            "reference": measured,
+            "device": self.circumstances.device,
+            "atlas grows by": f"about {(weights + entries) / 1e6:,.0f} MB",
+            "state": "in the atlas already" if self.done else self._state(),
+        }
+
+    def _described(self, sae: PlannedSae) -> str:
+        size = f"{sae.arch}, d_sae {sae.d_sae:,}" + (f", k {sae.k}" if sae.k else "")
+        found = self.found.get(sae.key)
+        origin = f"; {found.format}: {found.why}" if found else ""
+        reads = " + ".join(str(HookPoint(*point)) for point in sae.inputs)
+        sites = f" reads {reads}" if sae.inputs != ((sae.name.layer, sae.name.hook),) else ""
+        return f"{sae.name} ({size}{sites}{origin})"
+
+    def _state(self) -> str:
+        begun = (work_root(self.path) / self.circumstances.key(self.plan)).exists()
+        return "begun, would be gone on with" if begun else "not begun"
+
+
+def sites_of(sae: PlannedSae) -> Sites:
+    """The hook points of a planned SAE."""
+    return Sites(
+        tuple(HookPoint(*point) for point in sae.inputs),
+        tuple(HookPoint(*point) for point in sae.outputs),
+    )
+
+
+def prepare(
+    path: Path, options: IngestOptions, *, corpus: Corpus | None = None, wait: float = 0.0
+) -> Prepared:
+    """Check everything that can be checked without work, and load the model.
+
+    corpus: the text itself, in place of `options.corpus`.
+    """
+    check_options(options)
+    if not path.parent.is_dir():
+        raise BadInput(f"The folder {path.parent} does not exist; make it first.")
+    known = _read_known(path, wait)
+    text, fingerprint = _choose_text(path, options, corpus, known.reference)
+    name = check_model_name(options.name or default_name(options.model))
+    model = LanguageModel.load(
+        options.model,
+        name=name,
+        revision=options.revision,
+        device=options.device,
+        block_path=options.block_path,
+    )
+    model.check_context(options.context)
+    tokenizer_sha256 = tokenizer_hash(model.tokenizer)
+    known_weights, known_tokenizer = known.models.get(name, (model.sha256, tokenizer_sha256))
+    if known_weights != model.sha256 or known_tokenizer != tokenizer_sha256:
+        other = "model" if known_weights != model.sha256 else "tokenizer for the model"
+        raise MadeOtherwise(
+            f"{path} has another {other} named {name!r} already; give this one another name with "
+            "--name."
+        )
+    saes, found = _choose_saes(options, model)
+    strategy = None if options.sae else parse_strategy(options.strategy)
+    plan = Plan(
+        model=name,
+        model_sha256=model.sha256,
+        config_sha256=model.config_sha256(),
+        tokenizer_sha256=tokenizer_sha256,
+        block_path=model.block_path,
+        saes=saes,
+        strategy=str(strategy) if strategy else None,
+        train_tokens=None if found else parse_count(options.train_tokens, "--train-tokens"),
+        context=options.context,
+        seed=options.seed,
+        corpus=None if found else fingerprint,
+    )
+    circumstances = Circumstances(
+        reference=known.reference.sha256
+        if known.reference is not None
+        else f"{parse_count(options.reference_tokens, '--reference-tokens')} of {fingerprint}",
+        device=str(model.device),
+        threads=torch.get_num_threads(),
+        versions=versions(),
+    )
+    names = [str(sae.name) for sae in saes]
+    here = [sae for sae in names if sae in known.plans]
+    done = len(here) == len(names) and {known.plans[sae] for sae in here} == {plan.sha256}
+    if here and not done:
+        raise MadeOtherwise(
+            f"{path} has {here[0]} already, made with other options; choose other --layers, or a "
+            "name of its own for these SAEs with --variant."
+        )
+    if path.exists() and not done:
+        check_writable(path)
+    return Prepared(path, options, plan, circumstances, model, text, found, known.reference, done)
+
+
+def _choose_saes(
+    options: IngestOptions, model: LanguageModel
+) -> tuple[tuple[PlannedSae, ...], dict[str, Found]]:
+    def width(point: Point) -> int:
+        return model.width(HookPoint(*point))
+
+    if options.sae is not None:
+        return find_published(options, model.name, model.n_layers, width)
+    layers = parse_layers(options.layers, model.n_layers)
+    return sweep(options, model.name, layers, width), {}
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the atlas holds already; nothing where there is none yet."""
+
+    reference: Reference | None = None
+    models: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Model's name → hashes of its weights and of its tokenizer."""
+    plans: dict[str, str] = field(default_factory=dict)
+    """SAE's name → hash of the plan that made it."""
+
+
+def _read_known(path: Path, wait: float) -> _Known:
+    if path.exists():
+        with Atlas.open(path, wait=wait) as atlas:
+            models = atlas.rows(
+                "select models.name, models.sha256, tokenizers.sha256"
+                " from models join tokenizers using (tokenizer_id)"
+            )
+            return _Known(
+                references.of_atlas(atlas),
+                {name: (weights, tokenizer) for name, weights, tokenizer in models},
+                dict(atlas.rows("select name, plan from saes join runs using (run_id)")),
+            )
+    if path.with_name(f"{path.name}.wal").exists():
+        raise BadInput(
+            f"{path}.wal is the unfinished write of an atlas that is gone; delete it, or put the "
+            "atlas back."
+        )
+    return _Known()
+
+
+def _choose_text(
+    path: Path, options: IngestOptions, corpus: Corpus | None, reference: Reference | None
+) -> tuple[Corpus | None, str]:
+    """The text to train on, or to take the reference from, and its fingerprint."""
+    if options.sae is not None and reference is not None:
+        return None, reference.sha256
+    if corpus is not None:
+        return corpus, references.texts_sha256(document.text for document in corpus)
+    if options.corpus is not None:
+        opened = open_corpus(options.corpus, text_field=options.text_field)
+        return opened, corpus_fingerprint(options.corpus, options.text_field)
+    if reference is not None:
+        return reference.as_corpus(), reference.sha256
+    raise BadInput(f"{path} is a new atlas and needs a text: give one with --corpus.")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers, for the table `runs`."""
+    found = {package: version(package) for package in _PACKAGES}
+    return found | {"python": platform.python_version(), "machine": platform.machine()}
