@@ -171,7 +171,7 @@ def _joined(codes: Sequence[_Code], name: str) -> _Code:
     """The codes of batches as one; BadInput if an activation is not finite. name: the SAE."""
     value = np.concatenate([code.value for code in codes])
     sums = add_sums([code.sums for code in codes])
-    if not np.isfinite(value).all() or not np.isfinite(sums["x2"]).all():
+    if not np.isfinite(value).all() or not all(np.isfinite(total).all() for total in sums.values()):
         raise BadInput(
             f"The SAE {name} meets activations that are not finite numbers; the model "
             "overflows at this layer, so leave the layer out or run on another device."

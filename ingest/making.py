@@ -8,6 +8,7 @@ from pathlib import Path
 
 from atlas.ingest import reference as references
 from atlas.ingest.contexts import ContextStream
+from atlas.ingest.end_to_end import train_end_to_end
 from atlas.ingest.layer_groups import similar_layers
 from atlas.ingest.models import HookPoint
 from atlas.ingest.plan import Plan, PlannedSae
@@ -17,7 +18,9 @@ from atlas.ingest.reference import Reference
 from atlas.ingest.sites import Placed
 from atlas.ingest.sweep import parse_strategy
 from atlas.ingest.tokens import TokenStream
-from atlas.ingest.train import Spec, TrainConfig, train_saes
+from atlas.ingest.train import train_saes
+from atlas.ingest.trainee import TrainConfig
+from atlas.ingest.training import Spec
 from atlas.ingest.workspace import Workspace
 from atlas.progress import Progress
 from atlas.sae import SaeWeights
@@ -92,7 +95,8 @@ def _train(
         )
         specs = _specs(prepared, stream)
         folder = prepared.options.log
-        trained = train_saes(
+        train = train_end_to_end if plan.strategy == "end-to-end" else train_saes
+        trained = train(
             model,
             [spec for spec, _ in specs],
             contexts,

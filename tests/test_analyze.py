@@ -27,6 +27,7 @@ from atlas.ingest.analyze import (
     word_stats,
 )
 from atlas.ingest.examples import strength_order
+from atlas.ingest.lens import Lens
 from atlas.ingest.parts import Block
 from atlas.ingest.segments import group_entries, stable_order, top_per_group
 from atlas.sae import SaeWeights
@@ -63,6 +64,7 @@ def make_sae(d: int, d_sae: int, threshold: bool = False) -> SaeWeights:
     generator = torch.Generator().manual_seed(0)
     return SaeWeights(
         architecture="topk",
+        activation="topk",
         k=4,
         W_enc=torch.randn(d, d_sae, generator=generator),
         b_enc=torch.randn(d_sae, generator=generator),
@@ -70,6 +72,7 @@ def make_sae(d: int, d_sae: int, threshold: bool = False) -> SaeWeights:
         b_dec=torch.zeros(d),
         pre_bias=torch.zeros(d),
         input_scale=1.0,
+        output_scale=1.0,
         threshold=torch.rand(d_sae, generator=generator) if threshold else None,
     )
 
@@ -196,7 +199,7 @@ def test_blocks_and_chunks_change_nothing(seed, tmp_path_factory):
     corpus, stream = make_corpus(make_texts(rng, 12), context=8)
     q = random_q(rng, len(stream), 9)
     sae = make_sae(4, 9)
-    lens = (torch.randn(4, corpus.n_vocab + 3), torch.ones(4))
+    lens = Lens(torch.randn(4, corpus.n_vocab + 3), torch.ones(4))
     cuts = [[], sorted(rng.integers(0, len(stream), 3).tolist())]
     results = []
     for number, (bounds, entries) in enumerate([(cuts[0], 10**6), (cuts[1], 1), (cuts[1], 40)]):

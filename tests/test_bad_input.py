@@ -49,7 +49,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Place:
     ingest(
         place.atlas,
         IngestOptions(
-            model=str(place.model), corpus=str(place.corpus), name="first", width="32", k=4,
+            model=str(place.model), corpus=str(place.corpus), name="first", width="32", k="4",
             train_tokens="4k", reference_tokens="2k", context=16, device="cpu",
         ),
     )  # fmt: skip

@@ -23,7 +23,7 @@ from atlas.sae import SaeWeights
 
 SMALL = {
     "width": "32",
-    "k": 4,
+    "k": "4",
     "train_tokens": "6k",
     "reference_tokens": "3k",
     "context": 16,
@@ -48,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path, corpus = folder / "a.atlas", folder / "corpus.txt"
     assert ingest(path, options(folder / "one", corpus)).added
     assert ingest(path, options(folder / "two", None, layers="0,2", hook="mlp_out")).added
-    assert ingest(path, options(folder / "one", corpus, layers="1", variant="k8", k=8)).added
+    assert ingest(path, options(folder / "one", corpus, layers="1", variant="k8", k="8")).added
     return folder
 
 
@@ -94,6 +94,7 @@ def test_a_stored_sae_gives_the_stored_activations(place: Path, sae: str) -> Non
     assert reference is not None
     weights = SaeWeights(
         architecture=row["architecture"],
+        activation="topk",
         k=row["k"],
         W_enc=torch.tensor(vectors["encoder"].to_pylist()).T.contiguous(),
         b_enc=torch.tensor(vectors["encoder_bias"].to_pylist()),
@@ -101,6 +102,7 @@ def test_a_stored_sae_gives_the_stored_activations(place: Path, sae: str) -> Non
         b_dec=torch.tensor(row["b_dec"]),
         pre_bias=torch.tensor(row["pre_bias"]),
         input_scale=row["input_scale"],
+        output_scale=row["input_scale"],
     )
     model = LanguageModel.load(str(place / sae.split("/")[0]), device="cpu")
     tokens = stream(reference, model.tokenizer)
@@ -108,12 +110,7 @@ def test_a_stored_sae_gives_the_stored_activations(place: Path, sae: str) -> Non
     contexts = stream_contexts(tokens, row["context"], model.bos_id)
     for batch in batches(contexts, 512, model.pad_id):
         (x,) = model.run(batch, [HookPoint(row["layer"], row["hook"])])
-        code = weights.encode(x)
-        np.put_along_axis(
-            rows := np.zeros((len(x), row["d_sae"])), code.index.long().numpy(),
-            code.value.numpy(), 1,
-        )  # fmt: skip
-        dense[batch.token] = rows
+        dense[batch.token] = weights.encode(x).dense(row["d_sae"]).numpy()
     found = np.zeros_like(dense)
     for token, feature, q in stored:
         found[token, feature] = q * row["scale"]

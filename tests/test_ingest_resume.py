@@ -25,7 +25,7 @@ FORKS.set_forkserver_preload(["atlas.ingest.run", "transformers", "atlas.ingest.
 OPTIONS = {
     "layers": "all",
     "width": "32",
-    "k": 4,
+    "k": "4",
     "train_tokens": "12k",
     "reference_tokens": "4k",
     "context": 16,
@@ -37,13 +37,13 @@ def _ingest(path: str, model: str, corpus: str | None, die_at: int = 0) -> None:
     """In a child. die_at: which renaming or linking of a file is the last thing it does."""
     import torch
 
-    from atlas.ingest import run
+    from atlas.ingest import making, run
     from atlas.ingest.plan import IngestOptions
 
     torch.set_num_threads(1)
     # Small blocks, saved one by one: else a test's ingest is over before it can be interrupted.
-    run.TrainConfig = partial(run.TrainConfig, block_tokens=3000)  # type: ignore[assignment,misc]
-    run.train_saes = partial(run.train_saes, checkpoint_seconds=0.0)
+    making.TrainConfig = partial(making.TrainConfig, block_tokens=3000)  # type: ignore[assignment,misc]
+    making.train_saes = partial(making.train_saes, checkpoint_seconds=0.0)
     run.encode_reference = partial(run.encode_reference, chunk_tokens=1000)
     left = die_at
 
