@@ -11,9 +11,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from atlas.errors import BadInput
+from atlas.ingest.formats import dictionary_learning, gemma_scope, saelens, sparsify
 from atlas.ingest.formats.found import Format, Found, Source, first_line
 
-_FORMATS: tuple[Format, ...] = ()
+_FORMATS: tuple[Format, ...] = (
+    saelens.FORMAT,
+    gemma_scope.FORMAT_1,
+    gemma_scope.FORMAT_2,
+    sparsify.FORMAT,
+    dictionary_learning.FORMAT,
+)
 
 FORMATS = {format.name: format for format in _FORMATS}
 """All formats, by the name that --format takes."""
