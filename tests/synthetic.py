@@ -309,8 +309,9 @@ def _add_sae(
     feature_, token_, q_ = map(np.concatenate, (feature, token, strength))
     add(
         "saes", sae_id=sae_id, model_id=model_id, name=SAES[sae_id], layer=site.layer,
-        hook="resid_post", variant=None, architecture="topk", d_in=site.d_model, d_sae=width, k=4,
-        first_feature_id=first, input_scale=1.25,
+        hook="resid_post", variant=None, architecture="topk", activation="topk", d_in=site.d_model,
+        d_sae=width, d_out=site.d_model, k=4, first_feature_id=first, input_scale=1.25,
+        output_scale=1.25, normalize="none", quality=None, conventions=None,
         pre_bias=np.zeros((1, site.d_model), "f4"), b_dec=np.zeros((1, site.d_model), "f4"),
         scale=SCALE, context=32, source="trained", sha256=_sha(SAES[sae_id]), train_tokens=100_000,
         held_out=True, run_id=0,
@@ -323,6 +324,13 @@ def _add_sae(
     add(
         "sae_metrics", sae_id=np.full(len(metrics), sae_id, "i4"), metric=list(metrics),
         value=np.array(list(metrics.values()), "f8"), run_id=np.zeros(len(metrics), "i4"),
+        version=np.ones(len(metrics), "i4"),
+    )  # fmt: skip
+    add(
+        "sae_sites", sae_id=np.full(2, sae_id, "i4"), role=["input", "output"],
+        place=np.zeros(2, "i4"), model_id=np.full(2, model_id, "i4"),
+        layer=np.full(2, site.layer, "i4"), hook=["resid_post"] * 2,
+        first_column=np.zeros(2, "i4"), width=np.full(2, site.d_model, "i4"),
     )  # fmt: skip
     add(
         "activations", feature_id=first + feature_, token=first_token + token_, q=q_,

@@ -68,6 +68,8 @@ DAMAGE = {
         "delete from features where feature_id = 3",
         "update words set document_id = 4000 where word = 7",
         "update labels set feature_id = 4000 where feature_id = 3",
+        "update sae_sites set model_id = 9 where sae_id = 1",
+        "insert into declared_metrics values (9, 'l0', 1)",
     ],
     "labels_sound": [
         "update labels set text = ' ' where feature_id = 3",
@@ -94,6 +96,14 @@ DAMAGE = {
         "update saes set input_scale = 0",
         "update saes set pre_bias = pre_bias[2:]",
         "update saes set b_dec = list_transform(b_dec, lambda x: 'nan'::float)",
+        "update saes set output_scale = null",
+        "update saes set activation = 'softmax'",
+        "update saes set k = null",
+    ],
+    "sites_sound": [
+        "delete from sae_sites where sae_id = 1 and role = 'output'",
+        "update sae_sites set width = 3 where sae_id = 0 and role = 'input'",
+        "update sae_sites set first_column = 1 where sae_id = 0",
     ],
     "token_effects_ranked": [
         "update token_effects set rank = rank + 1 where rank > 2",

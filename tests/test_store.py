@@ -143,14 +143,15 @@ def test_a_newer_atlas_is_refused_and_untouched(path: Path) -> None:
 def test_an_older_atlas_is_upgraded_when_opened_for_writing(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = tmp_path / "002_more.sql"
+    version = store.format_version()
+    step = tmp_path / "900_more.sql"
     step.write_text("create table more (x integer);\nalter table runs add column note varchar;")
-    files = [*scripts.schema_files(), (2, step)]
+    files = [*scripts.schema_files(), (900, step)]
     monkeypatch.setattr(scripts, "schema_files", lambda: files)
     with Atlas.open(path) as atlas:
-        assert atlas.meta("format") == "1"
+        assert atlas.meta("format") == str(version)
     with Atlas.open(path, write=True) as atlas:
-        assert atlas.meta("format") == "2"
+        assert atlas.meta("format") == "900"
         assert atlas.rows("select note from runs") == []
     with Atlas.open(path, write=True) as atlas:
         assert atlas.rows("from more") == []
@@ -159,15 +160,47 @@ def test_an_older_atlas_is_upgraded_when_opened_for_writing(
 def test_an_upgrade_that_fails_leaves_the_old_atlas(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = tmp_path / "002_wrong.sql"
+    version = store.format_version()
+    step = tmp_path / "900_wrong.sql"
     step.write_text("create table more (x integer);\nselect no_such_thing;")
-    files = [*scripts.schema_files(), (2, step)]
+    files = [*scripts.schema_files(), (900, step)]
     monkeypatch.setattr(scripts, "schema_files", lambda: files)
     with pytest.raises(QueryError):
         Atlas.open(path, write=True)
     with Atlas.open(path) as atlas:
-        assert atlas.meta("format") == "1"
+        assert atlas.meta("format") == str(version)
         assert atlas.rows("select 1 from duckdb_tables() where table_name = 'more'") == []
+
+
+def test_an_atlas_of_the_first_format_says_where_its_saes_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.atlas"
+    Atlas.create(path).close()
+    current = {name for (name,) in _tables(path)}
+    path.unlink()
+    with duckdb.connect(str(path)) as old:
+        old.execute(scripts.schema_files()[0][1].read_text())
+        old.execute("insert into meta values ('format', '1')")
+        old.execute(
+            "insert into saes by name select 0 as sae_id, 0 as model_id, 'a/3-mlp_out' as name,"
+            " 3 as layer, 'mlp_out' as hook, 'topk' as architecture, 4 as d_in, 8 as d_sae, 2 as k,"
+            " 0 as first_feature_id, 0.5 as input_scale, [0, 0, 0, 0] as b_dec"
+        )
+        old.execute("insert into sae_metrics values (0, 'l0', 2, 0)")
+    with Atlas.open(path, write=True) as atlas:
+        assert atlas.rows(
+            "select activation, d_out, output_scale, normalize, quality from saes"
+        ) == [("topk", 4, 0.5, "none", None)]
+        assert atlas.rows("from sae_sites order by role") == [
+            (0, "input", 0, 0, 3, "mlp_out", 0, 4),
+            (0, "output", 0, 0, 3, "mlp_out", 0, 4),
+        ]
+        assert atlas.rows("select metric, version from sae_metrics") == [("l0", 1)]
+    assert {name for (name,) in _tables(path)} == current
+
+
+def _tables(path: Path) -> list[tuple[str]]:
+    with duckdb.connect(str(path), read_only=True) as plain:
+        return plain.execute("select table_name from duckdb_tables()").fetchall()
 
 
 def test_a_transaction_is_all_or_nothing(path: Path) -> None:

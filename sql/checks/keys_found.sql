@@ -17,6 +17,18 @@ select 'saes.model_id', sae_id, model_id from saes anti join models using (model
 union all
 select 'sae_metrics.sae_id', null, sae_id from sae_metrics anti join saes using (sae_id)
 union all
+select 'sae_sites.sae_id', null, sae_id from sae_sites anti join saes using (sae_id)
+union all
+select 'sae_sites.model_id', sae_id, model_id from sae_sites anti join models using (model_id)
+union all
+select 'sae_tensors.sae_id', null, sae_id from sae_tensors anti join saes using (sae_id)
+union all
+select 'declared_metrics.sae_id', null, sae_id
+from declared_metrics anti join saes using (sae_id)
+union all
+select 'training_records.sae_id', null, sae_id
+from training_records anti join saes using (sae_id)
+union all
 select 'features.sae_id', feature_id, sae_id from features anti join saes using (sae_id)
 union all
 select 'vectors.feature_id', null, feature_id from vectors anti join features using (feature_id)

@@ -7,14 +7,14 @@ select
 from vectors
 join features using (feature_id)
 join saes using (sae_id)
-join models using (model_id)
 left join corpora on corpora.corpus_id = 0
 where len(vectors.encoder) is distinct from saes.d_in
-or len(vectors.decoder) is distinct from models.d_model
+or len(vectors.decoder) is distinct from saes.d_out
 or not coalesce(list_bool_and(list_transform(vectors.encoder, lambda x: isfinite(x))), false)
 or not coalesce(list_bool_and(list_transform(vectors.decoder, lambda x: isfinite(x))), false)
 or not coalesce(isfinite(vectors.encoder_bias), false)
 or not coalesce(isfinite(vectors.threshold), true)
+or (vectors.threshold is null) = (saes.activation = 'jumprelu')
 or (
     abs(
         array_inner_product(vectors.signature, vectors.signature)
