@@ -11,8 +11,37 @@ from dataclasses import dataclass
 
 from atlas.errors import BadInput
 
-HOOKS = ("resid_pre", "resid_post", "mlp_out", "attn_out")
-"""Hook points an SAE may read; see `atlas.ingest.models` for where each lies in a block."""
+HOOKS = (
+    "resid_pre",
+    "resid_post",
+    "mlp_out",
+    "attn_out",
+    "mlp_in",
+    "mlp_norm",
+    "resid_mid",
+    "attn_z",
+    "mlp_act",
+)
+"""Hook points a dictionary may read; see `atlas.ingest.models` for where each lies in a block.
+
+What TransformerLens 3.9 calls them, within `blocks.L.` and where weights are not processed:
+
+    resid_pre   hook_resid_pre          resid_mid   hook_resid_mid
+    resid_post  hook_resid_post         attn_z      attn.hook_z, heads flattened
+    attn_out    hook_attn_out           mlp_act     mlp.hook_post
+    mlp_out     hook_mlp_out            mlp_norm    ln2.hook_normalized
+
+so `ln2.hook_normalized` is not what the MLP reads but x / scale *before* gain and bias of the norm,
+in LayerNorm and RMSNorm alike, and the same whether or not `fold_ln` moved these into the weights.
+The transcoders of Gemma Scope 1 are made for it ("we fold the pre-MLP RMS norm gain parameters
+into the MLP input matrices", Lieberum et al. 2024, appendix), as are those trained on a model with
+folded norms (GPT-2 small, Dunefsky et al. 2024). Exception: until 2.x, TransformerLens's
+*LayerNorm* (GPT-2, Pythia) fired the hook behind gain and bias (its issue 747), so that what was
+trained there on an unprocessed model reads `mlp_in`. `mlp_in` is the output of the norm module in
+Hugging Face (Gemma Scope 2: `pre_feedforward_layernorm.output`) or the input of its MLP module;
+TransformerLens's `hook_mlp_in` is another place, the residual stream before the norm: resid_mid,
+or resid_pre where attention and MLP stand side by side.
+"""
 
 _MODEL = re.compile(r"[^\s/](?:[^\n\r\t]*[^\s/])?")
 _VARIANT = re.compile(r"[\w.+=-]+")

@@ -49,6 +49,8 @@ class Parts:
 
     attn: nn.Module
     mlp: nn.Module
+    summed: bool = True
+    """Whether the stream is the bare sum; a post-norm block normalises each sum."""
 
 
 def find_blocks(
@@ -117,7 +119,10 @@ def find_parts(
     """
     if config.model_type in _POST_NORM and not getattr(config, "do_layer_norm_before", False):
         attn, mlp = _POST_NORM[config.model_type]
-        return [Parts(block.get_submodule(attn), block.get_submodule(mlp)) for block in blocks]
+        return [
+            Parts(block.get_submodule(attn), block.get_submodule(mlp), summed=False)
+            for block in blocks
+        ]
     seen: list[dict[str, Tensor]] = [{} for _ in blocks]
     with ExitStack() as stack:
         for block, outputs in zip(blocks, seen, strict=True):
@@ -162,7 +167,7 @@ def _matching(layer: int, block: nn.Module, outputs: dict[str, Tensor]) -> Parts
     if best is None or errors[best] > 1e-3 * added.norm() + rounding:
         raise BadInput(
             f"cannot tell what attention and MLP add in layer {layer} of this model, whose "
-            f"{type(block).__name__} is not a sum of two of its parts; use resid_pre or "
-            "resid_post instead of attn_out and mlp_out."
+            f"{type(block).__name__} is not a sum of two of its parts; of its hooks only "
+            "resid_pre and resid_post can be used."
         )
     return Parts(block.get_submodule(best[0]), block.get_submodule(best[1]))

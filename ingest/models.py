@@ -6,24 +6,32 @@
     attn_out(L)     what attention adds to the residual stream in block L, biases and output
                     norms (Gemma 2 and 3) included
     mlp_out(L)      what the MLP adds, likewise
+    resid_mid(L)    resid_pre + attn_out; no such place where the MLP reads beside attention
+    mlp_in(L)       what the MLP reads: behind its norm, gain and bias included
+    mlp_norm(L)     the same before gain and bias: (mlp_in - bias) / gain
+    mlp_act(L)      what the MLP's last linear map reads: the neurons after the activation
+                    function, in a gated MLP (Llama) times the other branch; (d_mlp,)
+    attn_z(L)       what attention's output map reads: the heads' results side by side;
+                    (n_heads * d_head,), which in Gemma and Qwen 3 is not d_model
 
 so that resid_post = resid_pre + attn_out + mlp_out in every pre-norm model, parallel residuals
 (GPT-NeoX) included. Post-norm models (GPT-1, BERT and its kin, OPT-350m) normalise each sum:
 resid_post = LN(LN(resid_pre + attn_out) + mlp_out), where attn_out and mlp_out are still the
-sublayers' outputs as they enter the sums.
+sublayers' outputs as they enter the sums, and resid_mid = mlp_in is the inner LN's result.
+
+`atlas.names` says what these are called elsewhere.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,15 +43,19 @@ from atlas.errors import BadInput
 from atlas.ingest.blocks import Parts, find_blocks, find_parts
 from atlas.ingest.checkpoint import hash_weights, input_embeddings, load_checkpoint, quiet
 from atlas.ingest.contexts import Batch
-from atlas.ingest.hooks import Site, capture, spliced
+from atlas.ingest.hooks import Site, Tap, capture, spliced
+from atlas.ingest.sublayers import ABSENT, affine, find_taps
 from atlas.names import HOOKS, check_model_name
 
-_LOGITS_AT_ONCE = 1 << 26
-"""Logits held at a time while measuring the loss: 256 MiB in float32."""
+_LOGITS_AT_ONCE = 1 << 25
+"""Logits of one pass at a time while measuring losses: 128 MiB in float32, some four times held."""
 
 _FINAL_NORMS = ("ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f", "norm")
 """What the norm after the last block is called, beside the blocks."""
 
+
+_ALWAYS = ("resid_pre", "resid_post", "attn_out", "mlp_out")
+"""Hooks that a layer has if it has any of `atlas.ingest.sublayers`."""
 
 _NO_MATTER = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype"})
 """Entries of a configuration that say where it came from, or how the weights are stored."""
@@ -165,9 +177,8 @@ class LanguageModel:
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
     def width(self, point: HookPoint) -> int:
-        """The length of the activations at `point`; BadInput if there is no such layer."""
-        self._check(point)
-        return self.d_model
+        """The length of the activations at `point`; BadInput if the model has no such point."""
+        return self._tap(point).width
 
     def check_context(self, context: int) -> None:
         """Raise BadInput unless contexts of `context` tokens of text fit the model."""
@@ -181,23 +192,21 @@ class LanguageModel:
             )
 
     def run(self, batch: Batch, points: Sequence[HookPoint]) -> list[Tensor]:
-        """Activations at each point: float32 (n_keep, d_model), kept positions in row-major order.
+        """Activations at each point: float32 (n_keep, width), kept positions in row-major order.
 
         One forward pass serves all points and ends at the last of them. The tensors are on
         `device`, own their memory and need no gradient.
         """
         if not points:
             return []
-        sites = {point: self._site(point) for point in points}
-        keep = self._kept(batch.keep)
-
-        def read(activation: Tensor) -> Tensor:
-            return self._rows(activation).index_select(0, keep).float()
-
-        found = capture(lambda: self._forward(batch.input_ids, batch.attention_mask), sites, read)
+        taps = {point: self._tap(point) for point in points}
+        found = capture(
+            lambda: self._forward(batch.input_ids, batch.attention_mask),
+            taps,
+            self._kept(batch.keep),
+        )
         return [found[point] for point in points]
 
-    @torch.no_grad()
     def loss(
         self,
         batch: Batch,
@@ -205,35 +214,53 @@ class LanguageModel:
     ) -> tuple[Tensor, int]:
         """Sum of the next-token losses in nats (float64 scalar), and over how many tokens.
 
+        splice and errors: as in `log_probs`. The rows of a batch may come in several calls.
+        """
+        total, count = torch.zeros((), dtype=torch.float64, device=self.device), 0
+        for part in self.divide(batch):
+            log_probs, targets = self.log_probs(part, splice)
+            total -= log_probs.gather(1, targets[:, None]).sum(dtype=torch.float64)
+            count += len(targets)
+        return total, count
+
+    def log_probs(
+        self,
+        batch: Batch,
+        splice: Mapping[HookPoint, Callable[[Tensor], Tensor]] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of next tokens, float32 (n, n_vocab), and which came, int64 (n,).
+
         Every kept token but the first of a context without BOS is predicted from those before
         it. splice: replaces the activations at a point by a function of them, float32
-        (n, d_model) to the same shape, at kept positions only: BOS stays as the model made it.
-        The rows of a batch may come in several calls.
+        (n, width) to the same shape, at kept positions only: BOS stays as the model made it.
+        The batch is held as a whole; see `divide`. The result is differentiable by what the
+        functions of `splice` return.
 
         Raises BadInput for a model that does not predict the next token.
         """
         if not self.is_causal:
             raise BadInput(f"{self.name} ({self.model_type}) does not predict the next token.")
+        taps = {self._tap(point): function for point, function in (splice or {}).items()}
+        with spliced(taps, self._kept(batch.keep)):
+            logits = self._forward(batch.input_ids, batch.attention_mask).logits
+        counted = torch.from_numpy(batch.keep[:, 1:]).to(self.device)
+        targets = torch.from_numpy(batch.input_ids[:, 1:]).to(self.device)[counted]
+        return logits[:, :-1][counted].float().log_softmax(1), targets
+
+    def divide(self, batch: Batch) -> Iterator[Batch]:
+        """The batch in parts of so many contexts that their logits can be held; one at least."""
         rows, length = batch.input_ids.shape
-        total, count = torch.zeros((), dtype=torch.float64, device=self.device), 0
         step = max(1, _LOGITS_AT_ONCE // (length * self._n_embeddings))
+        ends = batch.keep.sum(axis=1).cumsum()
         for start in range(0, rows, step):
             part = slice(start, start + step)
-            ids, keep = batch.input_ids[part], batch.keep[part]
-            sites = {
-                self._site(point): self._replacement(self._kept(keep), function)
-                for point, function in (splice or {}).items()
-            }
-            with spliced(sites):
-                logits = self._forward(ids, batch.attention_mask[part]).logits
-            counted = torch.from_numpy(keep[:, 1:]).to(self.device)
-            targets = torch.from_numpy(ids[:, 1:]).to(self.device)[counted]
-            losses = nn.functional.cross_entropy(
-                logits[:, :-1][counted].float(), targets, reduction="none"
+            kept = slice(ends[start - 1] if start else 0, ends[part][-1])
+            yield Batch(
+                batch.input_ids[part],
+                batch.attention_mask[part],
+                batch.keep[part],
+                batch.token[kept],
             )
-            total += losses.double().sum()
-            count += len(targets)
-        return total, count
 
     def unembedding(self) -> tuple[Tensor, Tensor] | None:
         """(W_U, gain) for a logit lens, float32: direction d raises the logits by (gain·d) W_U.
@@ -250,8 +277,8 @@ class LanguageModel:
         around = model.get_submodule(self.block_path.rpartition(".")[0])
         norms = [getattr(around, name, None) for name in _FINAL_NORMS]
         norm = next((norm for norm in norms if isinstance(norm, nn.Module)), None)
-        gain = torch.ones(self.d_model, device=self.device) if norm is None else _gain(norm, self)
-        return head.weight.float().T, gain
+        gain = torch.ones(self.d_model) if norm is None else affine(norm, self.d_model)[0]
+        return head.weight.float().T, gain.to(self.device)
 
     def _check(self, point: HookPoint) -> None:
         if not 0 <= point.layer < self.n_layers:
@@ -259,21 +286,34 @@ class LanguageModel:
                 f"{self.name} has no layer {point.layer}; its layers are 0 to {self.n_layers - 1}."
             )
 
-    def _site(self, point: HookPoint) -> Site:
+    def _tap(self, point: HookPoint) -> Tap:
         self._check(point)
-        if point.hook == "resid_pre":
-            return Site(self._blocks[point.layer], "input")
-        if point.hook == "resid_post":
-            return Site(self._blocks[point.layer], "output")
-        parts = self._parts[point.layer]
-        return Site(parts.attn if point.hook == "attn_out" else parts.mlp, "output")
+        if point.hook in ("resid_pre", "resid_post"):
+            side: Literal["input", "output"] = "input" if point.hook == "resid_pre" else "output"
+            return Tap((Site(self._blocks[point.layer], side),), self.d_model)
+        if point.hook in ("attn_out", "mlp_out"):
+            parts = self._parts[point.layer]
+            module = parts.attn if point.hook == "attn_out" else parts.mlp
+            return Tap((Site(module, "output"),), self.d_model)
+        taps = self._taps[point.layer]
+        if point.hook not in taps:
+            raise BadInput(
+                f"{self.name} ({self.model_type}) has no {point.hook} in layer {point.layer}, "
+                f"since {ABSENT[point.hook]}; use {', '.join(_ALWAYS)} or {', '.join(taps)}."
+            )
+        return taps[point.hook]
 
     @cached_property
     def _parts(self) -> list[Parts]:
+        return find_parts(self._blocks, self._config, self._probe)
+
+    @cached_property
+    def _taps(self) -> list[dict[str, Tap]]:
+        return find_taps(self._blocks, self._parts, self._probe)
+
+    def _probe(self) -> None:
         ids = np.arange(min(8, self._n_embeddings), dtype=np.int64)[None]
-        return find_parts(
-            self._blocks, self._config, lambda: self._forward(ids, np.ones_like(ids, dtype=bool))
-        )
+        self._forward(ids, np.ones_like(ids, dtype=bool))
 
     def _forward(self, ids: NDArray[np.int64], attended: NDArray[np.bool_]) -> Any:
         if self._positions is not None and ids.shape[1] > self._positions:
@@ -289,20 +329,6 @@ class LanguageModel:
     def _kept(self, keep: NDArray[np.bool_]) -> Tensor:
         """Row-major indices of the kept positions, i64 (n_keep,) on the device."""
         return torch.from_numpy(np.flatnonzero(keep)).to(self.device)
-
-    def _rows(self, activation: Tensor) -> Tensor:
-        """(B, T, d_model), or (B·T, d_model) as inside OPT's blocks, as (B·T, d_model)."""
-        return activation.reshape(-1, self.d_model)
-
-    def _replacement(
-        self, keep: Tensor, function: Callable[[Tensor], Tensor]
-    ) -> Callable[[Tensor], Tensor]:
-        def replace(activation: Tensor) -> Tensor:
-            rows = self._rows(activation)
-            new = function(rows.index_select(0, keep).float()).to(rows.dtype)
-            return rows.index_copy(0, keep, new).reshape(activation.shape)
-
-        return replace
 
     def _pick_pad_id(self) -> int:
         choices = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
@@ -360,17 +386,3 @@ def _positions(model: Any, config: Any) -> int | None:
         if name.endswith("position_embeddings") and padding is not None:
             return limit - int(padding) - 1  # RoBERTa numbers its positions from beyond it
     return limit
-
-
-def _gain(norm: nn.Module, model: LanguageModel) -> Tensor:
-    """The factor that a LayerNorm or RMSNorm applies to each direction, float32 (d_model,).
-
-    Measured, since Gemma's norms store it less one. A probe of mean 0 and variance 1 passes
-    either kind with nothing but gain and bias, and the bias cancels between ±probe.
-    """
-    turns = (torch.arange(model.d_model, dtype=torch.float64) + 1 / 8) / model.d_model
-    probe = torch.cos(2 * torch.pi * turns) * 2**0.5  # the eighth keeps every entry off zero
-    double = copy.deepcopy(norm).double().cpu()
-    with torch.no_grad():
-        gain: Tensor = (double(probe) - double(-probe)) / (2 * probe)
-    return gain.float().to(model.device)

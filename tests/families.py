@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from atlas.names import HOOKS
 
 WORDS = [*"abcdefghij", "the", "cat", "dog", "sat", "on", "mat", ".", ",", "and", "then"]
 
@@ -17,20 +19,56 @@ class Family:
     final_norm: str | None  # path from the model that LanguageModel holds; None: no such norm
     attn: str  # paths within a block
     mlp: str
+    inside: Inside
     post_norm: tuple[str, str] | None = None  # the norms after attention and after the MLP
     options: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """Those that its blocks have."""
+        absent = {
+            "mlp_norm": self.inside.norm is None,
+            "mlp_act": self.inside.act is None,
+            "resid_mid": self.inside.parallel,
+        }
+        return tuple(hook for hook in HOOKS if not absent.get(hook))
 
-LLAMA = Family("Llama", "model.layers", "model.norm", "self_attn", "mlp")
+
+@dataclass(frozen=True)
+class Inside:
+    """Paths within a block; a parallel one has its MLP beside attention."""
+
+    reads: str  # the module whose input the MLP reads
+    norm: str | None  # whose output that is
+    z: str  # attention's and the MLP's last linear maps
+    act: str | None
+    parallel: bool = False
+
+
+def gated(norm: str | None) -> Inside:
+    return Inside("mlp", norm, "self_attn.o_proj", "mlp.down_proj")
+
+
+AFTER_ATTENTION = gated("post_attention_layernorm")
+BEFORE_FEEDFORWARD = gated("pre_feedforward_layernorm")
+LLAMA = Family("Llama", "model.layers", "model.norm", "self_attn", "mlp", AFTER_ATTENTION)
+NEOX = Inside(
+    "mlp", "post_attention_layernorm", "attention.dense", "mlp.dense_4h_to_h", parallel=True
+)
+OPT = Inside("fc1", "final_layer_norm", "self_attn.out_proj", "fc2")
+GPT2 = Inside("mlp", "ln_2", "attn.c_proj", "mlp.c_proj")
+BERT = Inside(
+    "intermediate", "attention.output.LayerNorm", "attention.output.dense", "output.dense"
+)
 BERT_PARTS = ("attention.output.dense", "output.dense")
 BERT_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 KEY_VALUES = (("num_key_value_heads", 2),)
-WITH_HEADS = (*KEY_VALUES, ("head_dim", 8))
+WITH_HEADS = (*KEY_VALUES, ("head_dim", 10))
 
 FAMILIES = {
-    "gpt2": Family("GPT2", "transformer.h", "transformer.ln_f", "attn", "mlp"),
+    "gpt2": Family("GPT2", "transformer.h", "transformer.ln_f", "attn", "mlp", GPT2),
     "gpt_neox": Family(
-        "GPTNeoX", "gpt_neox.layers", "gpt_neox.final_layer_norm", "attention", "mlp"
+        "GPTNeoX", "gpt_neox.layers", "gpt_neox.final_layer_norm", "attention", "mlp", NEOX
     ),
     "gpt_neox serial": Family(
         "GPTNeoX",
@@ -38,21 +76,21 @@ FAMILIES = {
         "gpt_neox.final_layer_norm",
         "attention",
         "mlp",
+        replace(NEOX, parallel=False),
         options=(("use_parallel_residual", False),),
     ),
     "llama": LLAMA,
-    "mistral": Family(
-        "Mistral", "model.layers", "model.norm", "self_attn", "mlp", options=KEY_VALUES
-    ),
-    "qwen2": Family("Qwen2", "model.layers", "model.norm", "self_attn", "mlp", options=KEY_VALUES),
-    "qwen3": Family("Qwen3", "model.layers", "model.norm", "self_attn", "mlp", options=WITH_HEADS),
-    "gemma": Family("Gemma", "model.layers", "model.norm", "self_attn", "mlp", options=WITH_HEADS),
+    "mistral": replace(LLAMA, architecture="Mistral", options=KEY_VALUES),
+    "qwen2": replace(LLAMA, architecture="Qwen2", options=KEY_VALUES),
+    "qwen3": replace(LLAMA, architecture="Qwen3", options=WITH_HEADS),
+    "gemma": replace(LLAMA, architecture="Gemma", options=WITH_HEADS),
     "gemma2": Family(
         "Gemma2",
         "model.layers",
         "model.norm",
         "post_attention_layernorm",
         "post_feedforward_layernorm",
+        BEFORE_FEEDFORWARD,
         options=WITH_HEADS,
     ),
     "gemma3_text": Family(
@@ -61,10 +99,11 @@ FAMILIES = {
         "model.norm",
         "post_attention_layernorm",
         "post_feedforward_layernorm",
+        BEFORE_FEEDFORWARD,
         options=WITH_HEADS,
     ),
     "opt": Family(
-        "OPT", "model.decoder.layers", "model.decoder.final_layer_norm", "self_attn", "fc2"
+        "OPT", "model.decoder.layers", "model.decoder.final_layer_norm", "self_attn", "fc2", OPT
     ),
     "opt post-norm": Family(
         "OPT",
@@ -72,27 +111,51 @@ FAMILIES = {
         None,
         "self_attn",
         "fc2",
+        replace(OPT, norm="self_attn_layer_norm"),
         post_norm=("self_attn_layer_norm", "final_layer_norm"),
         options=(("do_layer_norm_before", False),),
     ),
     "openai-gpt": Family(
-        "OpenAIGPT", "transformer.h", None, "attn", "mlp", post_norm=("ln_1", "ln_2")
+        "OpenAIGPT",
+        "transformer.h",
+        None,
+        "attn",
+        "mlp",
+        replace(GPT2, norm="ln_1"),
+        post_norm=("ln_1", "ln_2"),
     ),
-    "bert": Family("Bert", "encoder.layer", None, *BERT_PARTS, post_norm=BERT_NORMS),
-    "roberta": Family("Roberta", "encoder.layer", None, *BERT_PARTS, post_norm=BERT_NORMS),
+    "bert": Family("Bert", "encoder.layer", None, *BERT_PARTS, BERT, post_norm=BERT_NORMS),
+    "roberta": Family("Roberta", "encoder.layer", None, *BERT_PARTS, BERT, post_norm=BERT_NORMS),
     "distilbert": Family(
         "DistilBert",
         "transformer.layer",
         None,
         "attention",
         "ffn",
+        Inside("ffn", "sa_layer_norm", "attention.out_lin", "ffn.lin2"),
         post_norm=("sa_layer_norm", "output_layer_norm"),
     ),
     # Families that the package says nothing about by name.
-    "falcon": Family("Falcon", "transformer.h", "transformer.ln_f", "self_attention", "mlp"),
-    "gptj": Family("GPTJ", "transformer.h", "transformer.ln_f", "attn", "mlp"),
-    "mixtral": Family(
-        "Mixtral", "model.layers", "model.norm", "self_attn", "mlp", options=KEY_VALUES
+    "falcon": Family(
+        "Falcon",
+        "transformer.h",
+        "transformer.ln_f",
+        "self_attention",
+        "mlp",
+        Inside(
+            "mlp", "input_layernorm", "self_attention.dense", "mlp.dense_4h_to_h", parallel=True
+        ),
+    ),
+    "gptj": Family(
+        "GPTJ",
+        "transformer.h",
+        "transformer.ln_f",
+        "attn",
+        "mlp",
+        Inside("mlp", "ln_1", "attn.out_proj", "mlp.fc_out", parallel=True),
+    ),
+    "mixtral": replace(
+        LLAMA, architecture="Mixtral", inside=replace(AFTER_ATTENTION, act=None), options=KEY_VALUES
     ),
     "olmo2": Family(
         "Olmo2",
@@ -100,8 +163,16 @@ FAMILIES = {
         "model.norm",
         "post_attention_layernorm",
         "post_feedforward_layernorm",
+        gated(None),
     ),
-    "modernbert": Family("ModernBert", "layers", "final_norm", "attn", "mlp"),
+    "modernbert": Family(
+        "ModernBert",
+        "layers",
+        "final_norm",
+        "attn",
+        "mlp",
+        Inside("mlp", "mlp_norm", "attn.Wo", "mlp.Wo"),
+    ),
 }
 CAUSAL = [name for name in FAMILIES if "bert" not in name]
 N_LAYERS, D_MODEL = 3, 16

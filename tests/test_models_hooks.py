@@ -12,7 +12,11 @@ from atlas.ingest.contexts import Batch, batches, contexts
 from atlas.ingest.models import HOOKS, HookPoint, LanguageModel
 
 LENGTHS = (9, 4, 6)
-EVERYWHERE = [HookPoint(layer, hook) for layer in range(N_LAYERS) for hook in HOOKS]
+SUM = ("resid_pre", "resid_post", "mlp_out", "attn_out")
+
+
+def everywhere(name: str) -> list[HookPoint]:
+    return [HookPoint(layer, hook) for layer in range(N_LAYERS) for hook in FAMILIES[name].hooks]
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +95,8 @@ def test_residual_stream_is_hugging_faces_before_the_final_norm(loaded, name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_attention_and_mlp_outputs_add_up_in_the_residual_stream(loaded, name):
     model, family = loaded(name), FAMILIES[name]
-    found = dict(zip(EVERYWHERE, model.run(batch_of(model), EVERYWHERE), strict=True))
     for layer in range(N_LAYERS):
-        pre, post, mlp, attn = (found[HookPoint(layer, hook)] for hook in HOOKS)
+        pre, post, mlp, attn = model.run(batch_of(model), [HookPoint(layer, hook) for hook in SUM])
         assert attn.norm() > 1e-3 * pre.norm()
         assert mlp.norm() > 1e-3 * pre.norm()
         if family.post_norm is None:
@@ -120,6 +123,90 @@ def test_parts_are_the_familys_own(loaded, name):
         assert torch.equal(output.reshape(*keep.shape, -1)[keep], read)
 
 
+def passing(model: LanguageModel, path: str, side: str, batch: Batch) -> torch.Tensor:
+    """What enters or leaves a module of block 1, as its own hooks see it, kept rows."""
+    seen = []
+    module = model.model.get_submodule(f"{model.block_path}.1.{path}")
+    handle = module.register_forward_hook(
+        lambda _, args, kwargs, output: seen.append(
+            output if side == "output" else (*args, *kwargs.values())[0]
+        ),
+        with_kwargs=True,
+    )
+    hidden_states(model, batch)
+    handle.remove()
+    keep = torch.from_numpy(batch.keep)
+    return seen[0].reshape(*keep.shape, -1)[keep]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_sublayers_read_and_compute_is_what_enters_their_maps(loaded, name):
+    model, inside = loaded(name), FAMILIES[name].inside
+    batch = batch_of(model)
+    for hook, path in (("mlp_in", inside.reads), ("attn_z", inside.z), ("mlp_act", inside.act)):
+        if path is not None:
+            expected = passing(model, path, "input", batch)
+            (read,) = model.run(batch, [HookPoint(1, hook)])
+            assert torch.equal(read, expected)
+            assert model.width(HookPoint(1, hook)) == expected.shape[1]
+    if inside.norm is not None:
+        assert torch.equal(
+            model.run(batch, [HookPoint(1, "mlp_in")])[0],
+            passing(model, inside.norm, "output", batch),
+        )
+
+
+def test_widths_are_each_points_own(loaded):
+    def widths(name: str, **expected: int) -> None:
+        model = loaded(name)
+        assert {hook: model.width(HookPoint(2, hook)) for hook in expected} == expected
+
+    widths("gpt2", resid_mid=D_MODEL, mlp_in=D_MODEL, attn_z=D_MODEL, mlp_act=4 * D_MODEL)
+    widths("gemma2", attn_out=D_MODEL, mlp_norm=D_MODEL, attn_z=2 * 10, mlp_act=24)
+    widths("modernbert", mlp_act=24)  # one map makes both factors, 48 wide
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if FAMILIES[name].inside.norm])
+def test_the_norms_gain_and_bias_come_after_mlp_norm(loaded, name):
+    model = loaded(name)
+    norm = model.model.get_submodule(f"{model.block_path}.1.{FAMILIES[name].inside.norm}")
+    read, normal = model.run(batch_of(model), [HookPoint(1, "mlp_in"), HookPoint(1, "mlp_norm")])
+    gain = norm.weight + 1 if "Gemma" in type(norm).__name__ else norm.weight
+    bias = getattr(norm, "bias", None)
+    close(normal * gain + (0 if bias is None else bias), read)
+    close(normal.square().mean(1), torch.ones(len(normal)), 1e-3)
+    if "LayerNorm" in type(norm).__name__:
+        close(normal.mean(1) + 1, torch.ones(len(normal)))
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if not FAMILIES[name].inside.parallel])
+def test_resid_mid_is_the_stream_between_attention_and_mlp(loaded, name):
+    model, family = loaded(name), FAMILIES[name]
+    pre, attn, mid, mlp, post = model.run(
+        batch_of(model),
+        [
+            HookPoint(1, hook)
+            for hook in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
+        ],
+    )
+    if family.post_norm is None:
+        close(pre + attn, mid)
+        close(mid + mlp, post)
+    else:
+        block = model.model.get_submodule(f"{family.block_path}.1")
+        after_attn, after_mlp = (block.get_submodule(path) for path in family.post_norm)
+        close(after_attn(pre + attn), mid)
+        close(after_mlp(mid + mlp), post)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_place_that_a_block_has_not_is_told(loaded, name):
+    model = loaded(name)
+    for hook in set(HOOKS) - set(FAMILIES[name].hooks):
+        with pytest.raises(BadInput, match=f"has no {hook} in layer 1, since .*; use resid_pre"):
+            model.width(HookPoint(1, hook))
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_forward_stops_after_the_last_hook(loaded, name):
     model = loaded(name)
@@ -131,7 +218,7 @@ def test_forward_stops_after_the_last_hook(loaded, name):
     model.run(batch, [HookPoint(0, "resid_post")])
     model.run(batch, [HookPoint(1, "resid_pre"), HookPoint(0, "resid_post")])
     assert calls.counts == [2, 0, 0, *[0] * len(heads)]
-    model.run(batch, EVERYWHERE)
+    model.run(batch, everywhere(name))
     assert calls.counts == [3, 1, 1, *[0] * len(heads)]
 
 
@@ -147,11 +234,12 @@ def test_attention_alone_leaves_the_mlp_uncomputed(loaded):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_padding_changes_nothing(loaded, name):
     model = loaded(name)
-    together = model.run(batch_of(model), EVERYWHERE)
+    together = model.run(batch_of(model), everywhere(name))
     rng = np.random.default_rng(0)
     ids = [rng.integers(3, 20, n).astype(np.int32) for n in LENGTHS]
     alone = [
-        model.run(next(batches(contexts([row], 16, model.bos_id), 1, 0)), EVERYWHERE) for row in ids
+        model.run(next(batches(contexts([row], 16, model.bos_id), 1, 0)), everywhere(name))
+        for row in ids
     ]
     for i, activations in enumerate(together):
         close(torch.cat([one[i] for one in alone]), activations)
@@ -201,7 +289,7 @@ def test_a_block_that_is_no_sum_is_told(tmp_path):
     model = LanguageModel.load(folder, device="cpu")
     batch = batch_of(model)
     assert len(model.run(batch, [HookPoint(0, "resid_post")])) == 1
-    with pytest.raises(BadInput, match=r"layer 0 .* use resid_pre or resid_post"):
+    with pytest.raises(BadInput, match=r"layer 0 .* only resid_pre and resid_post"):
         model.run(batch, [HookPoint(0, "attn_out")])
 
 
@@ -209,8 +297,8 @@ def test_hook_points_are_checked(loaded):
     model = loaded("llama")
     assert str(HookPoint(2, "mlp_out")) == "2-mlp_out"
     assert model.width(HookPoint(2, "mlp_out")) == D_MODEL
-    with pytest.raises(BadInput, match="no hook 'resid_mid'"):
-        HookPoint(0, "resid_mid")
+    with pytest.raises(BadInput, match="no hook 'pattern'"):
+        HookPoint(0, "pattern")
     for layer in (N_LAYERS, -1):
         with pytest.raises(BadInput, match="its layers are 0 to 2"):
             model.run(batch_of(model), [HookPoint(layer, "resid_post")])
@@ -222,8 +310,12 @@ def test_real_models(shared_data):
         assert (model.n_layers, model.bos_id, model.block_path) == (layers, 1, "model.layers")
         batch = batch_of(model, lengths=(60, 40))
         points = [HookPoint(3, hook) for hook in HOOKS]
-        pre, post, mlp, attn = model.run(batch, points)
+        found = dict(zip(HOOKS, model.run(batch, points), strict=True))
+        pre, post, mlp, attn = (found[hook] for hook in SUM)
         close(pre + attn + mlp, post)
+        close(
+            found["mlp_norm"].square().mean(1), torch.ones(100), 0.02
+        )  # short of 1 by the norm's epsilon
         close(post, hidden_states(model, batch)[4])
     model = LanguageModel.load(shared_data / "models" / "tensorforge-gpt1-char", device="cpu")
     assert (model.n_layers, model.bos_id, model.max_context) == (5, None, 128)
@@ -242,7 +334,7 @@ def test_bfloat16_is_near_float32_and_the_parts_are_the_same(loaded, tmp_path, n
     model.model.to(torch.bfloat16)
     batch = batch_of(model)
     for low, full in zip(
-        model.run(batch, EVERYWHERE), loaded(name).run(batch, EVERYWHERE), strict=True
+        model.run(batch, everywhere(name)), loaded(name).run(batch, everywhere(name)), strict=True
     ):
         assert low.dtype == torch.float32
         assert (low - full).norm() <= 0.05 * full.norm()
@@ -256,7 +348,7 @@ def test_cuda_computes_in_bfloat16_what_the_cpu_does(loaded, tmp_path, name):
     assert {weight.dtype for weight in model.model.parameters()} == {torch.bfloat16}
     batch = batch_of(model)
     for there, here in zip(
-        model.run(batch, EVERYWHERE), loaded(name).run(batch, EVERYWHERE), strict=True
+        model.run(batch, everywhere(name)), loaded(name).run(batch, everywhere(name)), strict=True
     ):
         assert there.dtype == torch.float32
         assert there.is_cuda

@@ -12,7 +12,7 @@ from atlas.ingest import models
 from atlas.ingest.contexts import Batch, batches, contexts
 from atlas.ingest.models import HookPoint, LanguageModel
 
-SOME = ["gpt2", "gpt_neox", "llama", "gemma2", "opt", "openai-gpt", "falcon"]
+SOME = ["gpt2", "gpt_neox", "llama", "gemma2", "opt", "openai-gpt", "falcon", "olmo2"]
 
 
 def load(name: str, tmp_path, **options) -> LanguageModel:
@@ -54,8 +54,7 @@ def test_without_bos_the_first_token_of_a_context_is_not_predicted(tmp_path):
     assert model.loss(batch_of(model))[1] == 19 - 3
 
 
-@pytest.mark.parametrize("name", SOME)
-@pytest.mark.parametrize("hook", models.HOOKS)
+@pytest.mark.parametrize(("name", "hook"), [(n, hook) for n in SOME for hook in FAMILIES[n].hooks])
 def test_splicing_in_what_was_there_changes_nothing(tmp_path, name, hook):
     model = load(name, tmp_path)
     batch, point = batch_of(model), HookPoint(1, hook)
@@ -95,6 +94,40 @@ def test_zeroing_a_part_takes_it_out_of_the_sum(tmp_path):
     (removed,) = model.run(batch, [mlp])
     without, _ = model.loss(batch, {post: lambda rows: rows - removed})
     assert without.item() == pytest.approx(model.loss(batch, {mlp: zero})[0].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "opt", "olmo2"])
+def test_a_sum_is_replaced_for_all_that_reads_it(tmp_path, name):
+    """No module returns resid_mid: with the MLP silenced, what was put in leaves the block."""
+    model = load(name, tmp_path)
+    batch, left = batch_of(model), []
+
+    def keep(rows: torch.Tensor) -> torch.Tensor:
+        left.append(rows)
+        return rows
+
+    mid, mlp, post = (HookPoint(1, hook) for hook in ("resid_mid", "mlp_out", "resid_post"))
+    (was,) = model.run(batch, [mid])
+    model.loss(batch, {mid: lambda rows: rows * 0.5, mlp: zero, post: keep})
+    assert torch.allclose(left[0], was * 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama", "gemma2", "opt", "openai-gpt"])
+def test_what_stands_before_a_norms_gain_is_replaced_there(tmp_path, name):
+    model, family = load(name, tmp_path), FAMILIES[name]
+    batch, point, read = batch_of(model), HookPoint(1, "mlp_norm"), []
+    model.width(point)  # finds it, by a pass of its own
+    block = model.model.get_submodule(f"{family.block_path}.1")
+    block.get_submodule(family.inside.reads).register_forward_hook(
+        lambda _, args, __: read.append(args[0].reshape(*batch.keep.shape, -1))
+    )
+    model.loss(batch)
+    model.loss(batch, {point: lambda rows: rows * 0.5})
+    bias = getattr(block.get_submodule(family.inside.norm), "bias", None)
+    old, new = read if bias is None else (x - bias for x in read)
+    keep = torch.from_numpy(batch.keep)
+    assert torch.allclose(new[keep], old[keep] / 2, atol=1e-5)
+    assert torch.equal(new[~keep], old[~keep])
 
 
 def test_bounded_logits_give_the_same_loss(tmp_path, monkeypatch):
