@@ -74,7 +74,8 @@ class SaeWeights:
     activation: str
     """How it is computed: a key of `ACTIVATIONS`."""
     k: int | None
-    """Most latents active at once for 'topk' and 'switch'; for others what training aimed at."""
+    """Most latents active at once for 'topk', 'switch', 'groupmax' and 'matching_pursuit'; for
+    others what training aimed at."""
     W_enc: Tensor
     """(d_in, d_sae)"""
     b_enc: Tensor
@@ -89,7 +90,8 @@ class SaeWeights:
     output_scale: float
     """The same as `input_scale` where ŷ stands for the input."""
     threshold: Tensor | None = None
-    """(d_sae,) for 'jumprelu': what is not above it, or not above 0, is no activation."""
+    """(d_sae,) for 'jumprelu': what is not above it, or not above 0, is no activation; and for
+    'matching_pursuit', the same for all: it ends when less than this length is left."""
     W_skip: Tensor | None = None
     """(d_in, d_out)"""
     W_router: Tensor | None = None
@@ -260,11 +262,43 @@ def _switch(sae: SaeWeights, h: Tensor) -> Selected:
     return _full(value * chance[:, None], index)
 
 
+def _groupmax(sae: SaeWeights, h: Tensor) -> Selected:
+    """The largest of each of k groups of latents that lie side by side (eai-sparsify 1.3)."""
+    assert sae.k is not None
+    value, place = _pre(sae, h).reshape(len(h), sae.k, -1).max(2)
+    first = torch.arange(0, sae.d_sae, sae.d_sae // sae.k, device=h.device)
+    return _full(value.relu_(), (place + first).int())
+
+
+def _matching_pursuit(sae: SaeWeights, h: Tensor) -> Selected:
+    """Greedy pursuit with a tied encoder (Costa et al. 2025), at most k steps.
+
+    Each step takes the latent that fits best what is left and takes its part away. A row is done
+    when less than `threshold` is left, or a step chose no latent that was not active before.
+    """
+    assert sae.k is not None
+    assert sae.threshold is not None
+    left, acts = h.clone(), h.new_zeros((len(h), sae.d_sae))
+    done = torch.zeros(len(h), dtype=torch.bool, device=h.device)
+    for _ in range(sae.k):
+        value, index = (left @ sae.W_enc).max(1)
+        value = value.relu_().masked_fill_(done, 0)
+        before = acts.gather(1, index[:, None])[:, 0]
+        acts.scatter_add_(1, index[:, None], value[:, None])
+        left.addcmul_(value[:, None], sae.W_dec[index], value=-1)
+        done |= (value == 0) | (before > 0) | (left.norm(dim=1) < sae.threshold[0])
+        if done.all():
+            break
+    return _above(acts, 0.0)
+
+
 ACTIVATIONS: dict[str, Callable[[SaeWeights, Tensor], Selected]] = {
     "relu": _relu,
     "jumprelu": _jumprelu,
     "topk": _topk,
+    "groupmax": _groupmax,
     "switch": _switch,
+    "matching_pursuit": _matching_pursuit,
 }
 """How h (n, d_in) becomes a code."""
 

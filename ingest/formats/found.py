@@ -289,6 +289,7 @@ _TRANSFORMER_LENS = {
     "hook_mlp_out": "mlp_out",
     # A copy of the residual stream before ln2, made for patching the MLP's input alone.
     "hook_mlp_in": "resid_mid",
+    "ln2.hook_normalized": "mlp_norm",
     "attn.hook_z": "attn_z",
     "mlp.hook_in": "mlp_in",
     "mlp.hook_out": "mlp_out",
@@ -299,28 +300,43 @@ _TRANSFORMER_LENS = {
 def place_of_transformer_lens(name: str) -> Place | None:
     """The place of a TransformerLens 3.9 hook name ('blocks.5.hook_resid_post'), None if not ours.
 
-    'ln2.hook_normalized' is none of ours: it lacks the norm's gain, which `mlp_in` has.
+    Versions before 3 fired a LayerNorm's 'ln2.hook_normalized' behind its gain and bias, where
+    `mlp_in` is; see `atlas.names.HOOKS`.
     """
     match = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
     hook = match and _TRANSFORMER_LENS.get(match[2])
     return (int(match[1]), hook) if match and hook else None
 
 
-def transformer_lens_name(place: Place) -> str | None:
-    """The TransformerLens hook name of a place; None for `mlp_in`, which it has only in parts."""
+def transformer_lens_name(place: Place) -> str:
+    """The TransformerLens 3.9 hook name of a place of ours."""
     layer, hook = place
-    names = {ours: theirs for theirs, ours in _TRANSFORMER_LENS.items() if theirs != "hook_mlp_in"}
-    if hook == "mlp_in":
-        return None
-    return f"blocks.{layer}.{'hook_mlp_out' if hook == 'mlp_out' else names[hook]}"
+    return f"blocks.{layer}.{_TO_TRANSFORMER_LENS[hook]}"
+
+
+_TO_TRANSFORMER_LENS = {
+    ours: theirs
+    for theirs, ours in _TRANSFORMER_LENS.items()
+    if theirs not in ("hook_mlp_in", "mlp.hook_out")
+}
 
 
 _BLOCKS = r"(?:.*\.)?(?:layers|layer|h|blocks|block)\.(\d+)"
 _ATTENTION = r"(?:self_attn|self_attention|attention|attn)"
 _MLP = r"(?:mlp|feed_forward|ffn)"
 
-_MODULE_OUTPUTS = ((r"", "resid_post"), (rf"\.{_MLP}", "mlp_out"), (rf"\.{_ATTENTION}", "attn_out"))
-_MODULE_INPUTS = ((r"", "resid_pre"), (rf"\.{_MLP}", "mlp_in"))
+_MODULE_OUTPUTS = (
+    (r"", "resid_post"),
+    (rf"\.{_MLP}", "mlp_out"),
+    (rf"\.{_ATTENTION}", "attn_out"),
+    (r"\.pre_feedforward_layernorm", "mlp_in"),  # of Gemma 2 and 3, and the next
+    (r"\.post_feedforward_layernorm", "mlp_out"),
+)
+_MODULE_INPUTS = (
+    (r"", "resid_pre"),
+    (rf"\.{_MLP}", "mlp_in"),
+    (r"\.self_attn\.o_proj", "attn_z"),
+)
 
 
 def place_of_module(name: str, side: str = "output") -> Place | None:
@@ -362,7 +378,8 @@ def gated_threshold(b_gate: Tensor, b_mag: Tensor, r_mag: Tensor) -> Tensor:
 def setting(config: Mapping[str, Any], name: str, kind: type[Any], path: Path) -> Any:
     """An entry of a configuration that must be there and of that type; BadInput otherwise."""
     value = config.get(name)
-    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
         seen = "is missing" if name not in config else f"is {value!r}"
         raise BadInput(
             f"{name!r} {seen} in {path}, where {_KINDS[kind]} is needed; correct it, or get the "

@@ -1,0 +1,183 @@
+"""EleutherAI's sparsify: a folder a hook point, with `cfg.json` beside `sae.safetensors`.
+
+    h    = x - b_dec, or x where cfg says transcode
+    acts = the k largest of relu(h @ encoder.weight.T + encoder.bias)    encoder.weight (N, d)
+    ŷ    = acts @ W_dec + b_dec + x @ W_skip.T                           W_dec (N, d)
+
+as eai-sparsify 1.3.3 computes it, and as versions before did, whose `signed` keeps the k largest
+magnitudes. The folder is named after the Hugging Face module whose output is read ('layers.5.mlp');
+a transcoder reads that module's input. Nothing says which model.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atlas.errors import BadInput
+from atlas.ingest.formats.found import (
+    Format,
+    Found,
+    Place,
+    Source,
+    Tensors,
+    doubled,
+    known,
+    place_of_module,
+    read_json,
+    safetensors_shapes,
+    setting,
+)
+from atlas.sae import SaeWeights
+
+WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
+
+_KNOWN = {
+    "activation",
+    "d_in",
+    "expansion_factor",
+    "k",
+    "multi_topk",
+    "normalize_decoder",
+    "num_latents",
+    "signed",
+    "skip_connection",
+    "transcode",
+}
+
+
+def _detect(source: Source) -> list[Found]:
+    return [
+        _found(source, path) for path in source.matching(WEIGHTS) if path.with_name(CONFIG).exists()
+    ]
+
+
+def _found(source: Source, path: Path) -> Found:
+    config_path = path.with_name(CONFIG)
+    config = read_json(config_path)
+    unknown = sorted(set(config) - _KNOWN)
+    if unknown:
+        raise BadInput(
+            f"{config_path} also states {', '.join(unknown)}, which no version of sparsify up to "
+            "1.3.3 has; what they change is unknown, so it is not imported."
+        )
+    activation = known(
+        str(config.get("activation", "topk")), ("topk", "groupmax"), "the activation", config_path
+    )
+    d_in = setting(config, "d_in", int, config_path)
+    d_sae = _latents(config, d_in, config_path)
+    shapes = Tensors(path, safetensors_shapes(path), partial(torch.empty, 0))
+    if shapes.shape("encoder.weight", 2) != (d_sae, d_in):
+        raise BadInput(
+            f"{config_path} says {d_sae:,} latents of {d_in:,} dimensions, but encoder.weight in "
+            f"{path.name} is {shapes.shapes['encoder.weight']}; they do not belong together."
+        )
+    transcode, hookpoint = bool(config.get("transcode", False)), path.parent.resolve().name
+    inputs, outputs, notes = _sites(hookpoint, transcode)
+    notes += _notes(config)
+    signed = bool(config.get("signed", False))
+    load = partial(_load, path, config, activation, d_in, d_sae)
+    return Found(
+        format="sparsify",
+        why=f"{CONFIG} with k and expansion_factor beside {WEIGHTS} with encoder.weight",
+        place=source.place(path.parent),
+        model=None,
+        inputs=inputs,
+        outputs=outputs,
+        d_in=d_in,
+        d_sae=2 * d_sae if signed else d_sae,
+        d_out=d_in,
+        architecture=_architecture(config),
+        declared={},
+        conventions={"published": config, "notes": notes},
+        load=load,
+    )
+
+
+def _latents(config: dict[str, Any], d_in: int, path: Path) -> int:
+    """`num_latents`, of which 0 (or none, before it existed) means a multiple of d_in."""
+    stated = int(config.get("num_latents") or 0)
+    return stated or d_in * int(setting(config, "expansion_factor", int, path))
+
+
+def _architecture(config: dict[str, Any]) -> str:
+    if config.get("skip_connection"):
+        return "skip-transcoder" if config.get("transcode") else "skip-topk"
+    if config.get("transcode"):
+        return "transcoder"
+    return "groupmax" if config.get("activation") == "groupmax" else "topk"
+
+
+def _sites(
+    hookpoint: str, transcode: bool
+) -> tuple[tuple[Place, ...] | None, tuple[Place, ...] | None, list[str]]:
+    output = place_of_module(hookpoint)
+    enters = place_of_module(hookpoint, "input") if transcode else output
+    notes = []
+    if output is None:
+        notes.append(f"Its folder {hookpoint!r} names no module whose output is a hook point.")
+    elif transcode and enters is None:
+        notes.append(f"What enters {hookpoint} is no hook point of the atlas.")
+    elif output[1] in ("mlp_out", "attn_out"):
+        notes.append(
+            f"{hookpoint} is taken for {output[1]}, which it is unless the model has a norm after "
+            "that module, as Gemma 2 and 3 have."
+        )
+    return enters and (enters,), output and (output,), notes
+
+
+def _notes(config: dict[str, Any]) -> list[str]:
+    notes = ["On CUDA, sparsify computes under autocast in bfloat16; here it is float32."]
+    if not config.get("num_latents"):
+        notes.append("num_latents is 0: d_in times expansion_factor latents.")
+    if config.get("transcode"):
+        notes.append("A transcoder: b_dec is not taken from the input.")
+    elif "transcode" not in config:
+        notes.append("Of a version before transcoders: b_dec is taken from the input.")
+    if config.get("signed"):
+        notes.append("Each signed latent i is two: i where positive, d_sae / 2 + i where negative.")
+    if config.get("multi_topk"):
+        notes.append("Trained with a Multi-TopK loss, which changes nothing here.")
+    return notes
+
+
+def _load(path: Path, config: dict[str, Any], activation: str, d_in: int, d_sae: int) -> SaeWeights:
+    tensors = Tensors.open(path)
+    W_enc = tensors.take("encoder.weight", d_sae, d_in).T.contiguous()
+    b_enc = tensors.take("encoder.bias", d_sae)
+    W_dec, b_dec = tensors.take("W_dec", d_sae, d_in), tensors.take("b_dec", d_in)
+    skip = bool(config.get("skip_connection", False))
+    W_skip = tensors.take("W_skip", d_in, d_in).T.contiguous() if skip else None
+    tensors.done()
+    k = int(setting(config, "k", int, path.with_name(CONFIG)))
+    if not 1 <= k <= d_sae or (activation == "groupmax" and d_sae % k):
+        raise BadInput(
+            f"{path.with_name(CONFIG)} says k {k} of {d_sae:,} latents, which {activation} cannot "
+            "choose; correct it, or get the file again."
+        )
+    if config.get("signed"):
+        W_enc, b_enc, W_dec = doubled(W_enc, b_enc, W_dec)
+    return SaeWeights(
+        architecture=_architecture(config),
+        activation=activation,
+        k=k,
+        W_enc=W_enc,
+        b_enc=b_enc,
+        W_dec=W_dec,
+        b_dec=b_dec,
+        pre_bias=torch.zeros(d_in) if config.get("transcode") else b_dec.clone(),
+        input_scale=1.0,
+        output_scale=1.0,
+        W_skip=W_skip,
+    )
+
+
+FORMAT = Format(
+    name="sparsify",
+    summary="EleutherAI's sparsify 1.3 and before: TopK, groupmax, signed, (skip) transcoders",
+    looks_for=f"{CONFIG} beside {WEIGHTS}",
+    detect=_detect,
+)
