@@ -36,6 +36,9 @@ class TrainConfig:
     """Share of the training in which the rate rises from 0."""
     decay: float = 0.3
     """Share of the training, at its end, in which the rate falls to 0."""
+    clip: float = 0.0
+    """Greatest length of all gradients of a step together, beyond which they are shortened; 0: any.
+    They are those of the mean square error of vectors whose mean norm is √d_in."""
     aux_alpha: float = 1 / 32
     """Weight of the loss that revives dead latents (AuxK; Gao et al. 2024, A.2)."""
     dead_share: float = 0.02

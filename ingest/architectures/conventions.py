@@ -64,7 +64,7 @@ class Conventions:
 
 
 def _choose(x: Tensor, widths: tuple[int, ...], scale: Tensor, centre: Tensor) -> None:
-    parts = zip(torch.split(x, widths, 1), torch.split(centre, widths), strict=True)
+    parts = zip(torch.split(x, list(widths), 1), torch.split(centre, list(widths)), strict=True)
     for i, (part, own_centre) in enumerate(parts):
         median = geometric_median(part)
         norm = (part - median).norm(dim=1).mean().item()
