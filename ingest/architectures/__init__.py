@@ -8,8 +8,14 @@ from typing import Literal
 
 import torch
 
+from atlas.ingest.architectures.batchtopk import BatchTopK
+from atlas.ingest.architectures.choice import FeatureChoice, MutualChoice
+from atlas.ingest.architectures.crosscoder import Crosscoder
+from atlas.ingest.architectures.matryoshka import Matryoshka
 from atlas.ingest.architectures.settings import Setting
+from atlas.ingest.architectures.switch import Switch
 from atlas.ingest.architectures.topk import TopK
+from atlas.ingest.architectures.transcoder import SkipTranscoder
 from atlas.ingest.trainee import Shape, TrainConfig, Trainee
 
 __all__ = ["ARCHITECTURES", "Architecture", "Setting"]
@@ -44,6 +50,61 @@ ARCHITECTURES = _registry(
         "the k largest pre-activations of each token",
         "Gao et al. 2024, arXiv 2406.04093",
         TopK,
+    ),
+    Architecture(
+        "batchtopk",
+        "the k·n largest pre-activations of a batch of n tokens",
+        "Bussmann et al. 2024, arXiv 2412.06410",
+        BatchTopK,
+    ),
+    Architecture(
+        "matryoshka",
+        "BatchTopK whose first latents are dictionaries of their own, nested in each other",
+        "Bussmann et al. 2025, arXiv 2503.17547",
+        Matryoshka,
+        settings=Matryoshka.SETTINGS,
+    ),
+    Architecture(
+        "switch",
+        "TopK in one of several expert dictionaries, to which a router sends each token",
+        "Mudide et al. 2024, arXiv 2410.08201",
+        Switch,
+        settings=Switch.SETTINGS,
+    ),
+    Architecture(
+        "feature-choice",
+        "each latent takes its strongest tokens of a batch",
+        "Ayonrinde 2024, arXiv 2411.02124",
+        FeatureChoice,
+        settings=FeatureChoice.SETTINGS,
+    ),
+    Architecture(
+        "mutual-choice",
+        "BatchTopK that helps latents which fire less than Zipf's law gives their rank",
+        "Ayonrinde 2024, arXiv 2411.02124",
+        MutualChoice,
+        settings=MutualChoice.SETTINGS,
+    ),
+    Architecture(
+        "transcoder",
+        "TopK that reads one hook point and reconstructs another: what a sublayer does",
+        "Dunefsky et al. 2024, arXiv 2406.11944",
+        TopK,
+        reads="another",
+    ),
+    Architecture(
+        "skip-transcoder",
+        "a transcoder with a linear map beside its latents",
+        "Paulo et al. 2025, arXiv 2501.18823",
+        SkipTranscoder,
+        reads="another",
+    ),
+    Architecture(
+        "crosscoder",
+        "one BatchTopK dictionary for the activations of several hook points",
+        "Lindsey et al. 2024, Sparse Crosscoders; Minder et al. 2025, arXiv 2504.02922",
+        Crosscoder,
+        reads="several",
     ),
 )
 """By name, in the order in which they are listed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,10 +38,34 @@ class Entries:
         self.latent[first : first + latent.numel()] = latent.view(-1)
         self.value[first : first + value.numel()] = value.view(-1)
 
+    @classmethod
+    def together(cls, parts: Sequence[Entries]) -> Entries:
+        """The bags of all parts, one part's after another's."""
+        n = torch.cat([part.offset.diff() for part in parts])
+        latent, value = (
+            torch.cat(all) for all in zip(*((p.latent, p.value) for p in parts), strict=True)
+        )
+        return cls(_offsets(n), latent, value)
+
+    def where(self, kept: Tensor) -> Entries:
+        """Those for which `kept`, bool (m,), is true."""
+        before = _offsets(kept)
+        return Entries(before[self.offset.long()], self.latent[kept], self.value[kept])
+
+    def in_bags(self, bag: Tensor, n: int) -> Entries:
+        """The same in n other bags; bag int32 (m,) is that of each entry, in ascending order."""
+        bags = torch.arange(n + 1, dtype=torch.int32, device=bag.device)
+        return Entries(torch.searchsorted(bag, bags, out_int32=True), self.latent, self.value)
+
     def bag(self) -> Tensor:
         """int32 (m,) the bag of each entry."""
         bags = torch.arange(len(self.offset) - 1, dtype=torch.int32, device=self.offset.device)
         return bags.repeat_interleave(self.offset.diff(), output_size=len(self.latent))
+
+
+def _offsets(counts: Tensor) -> Tensor:
+    """Where bags of so many entries begin, and where the last one ends."""
+    return F.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
 
 
 def sums(rows: Tensor, index: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
