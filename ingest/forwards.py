@@ -9,7 +9,7 @@ there are.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from torch import Tensor
@@ -22,7 +22,7 @@ from atlas.workers import Stage, n_workers, run_here, run_lanes
 class Forwards:
     """A model, ready to run several batches at a time."""
 
-    def __init__(self, model: LanguageModel, points: Sequence[HookPoint]) -> None:
+    def __init__(self, model: LanguageModel, points: Sequence[HookPoint] = ()) -> None:
         self._points = points
         self._on_cpu = model.device.type == "cpu"
         self._models = [model]
@@ -44,30 +44,15 @@ class Forwards:
         def read(model: LanguageModel, i: int) -> None:
             use(i, model.run(batches[i], self._points))
 
-        self._each(len(batches), read, done)
+        self.each(len(batches), read, done)
 
-    def losses(
-        self,
-        batches: Sequence[Batch],
-        splice: Mapping[HookPoint, Callable[[Tensor], Tensor]] | None = None,
-    ) -> tuple[float, int]:
-        """Sum of the losses and number of predictions, `LanguageModel.loss`, of all batches.
-
-        The functions of `splice` are called in any thread.
-        """
-        found = [(0.0, 0)] * len(batches)
-
-        def read(model: LanguageModel, i: int) -> None:
-            loss, n = model.loss(batches[i], splice)
-            found[i] = float(loss), n
-
-        self._each(len(batches), read, lambda i: None)
-        # In the order of the batches, whichever was ready first.
-        return sum(loss for loss, _ in found), sum(n for _, n in found)
-
-    def _each(
+    def each(
         self, n: int, read: Callable[[LanguageModel, int], None], done: Callable[[int], None]
     ) -> None:
+        """Call `read(model, i)` for i from 0 to n - 1, in any order and thread; `done` as in `run`.
+
+        The models share their weights, but not their hooks.
+        """
         numbers = iter(range(n))
         lanes = [_lane(partial(read, model), numbers, done) for model in self._models]
         if self._on_cpu:

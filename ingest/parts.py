@@ -142,6 +142,10 @@ class Parts:
             yield self._block(first, last)
             first = last
 
+    def feature(self, index: int) -> Block:
+        """The entries of one feature, as a block of its own."""
+        return self._block(index, index + 1)
+
     def batches(self, max_entries: int = BLOCK_ENTRIES) -> Iterator[pa.RecordBatch]:
         """The activations as Arrow batches of `ENTRY_SCHEMA`, ordered by (index, token)."""
         for block in self.blocks(max_entries):

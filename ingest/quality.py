@@ -1,69 +1,93 @@
-"""How faithful an SAE is on the reference corpus: every metric of `sae_metrics`, each defined here.
+"""How faithful an SAE is on the reference corpus: reconstruction, sparsity, and the model's losses.
 
-x is the model's activation at the hook point, x̂ the SAE's reconstruction, both in the model's own
-units, n the tokens of the reference corpus; BOS and padding count nowhere.
+What each number means is said in `sql/views/metrics.sql`, and only there. Whoever measures an SAE
+gathers `dict[str, float]`, named as there, from
 
-Over all tokens of the reference corpus (`reconstruction_metrics`):
+    reconstruction_metrics(parts)                       over all tokens, from the sums that
+                                                        `encode_reference` left with the parts
+    cross_entropies(model, saes, stream, context, …)    of every SAE, over tokens spread evenly;
+                                                        empty for models that are not causal
+    geometry.decoder_metrics(max_cosines(W_dec))        of the decoder alone
+    functions.measure_functions(…)                      k-sparse probing and absorption, with the
+                                                        tables `probes` and `absorptions`
 
-    l0                  mean number of active features of a token
-    dead_share          share of features that are active on no token
-    explained_variance  1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ being the mean of x
-    mse                 Σ‖x − x̂‖² / (n d)
-    cosine              mean of x·x̂ / (‖x‖ ‖x̂‖), 0 where one of them is zero
-    l2_ratio            mean of ‖x̂‖ / ‖x‖, over the tokens where x is not zero
-
-Over `ce_tokens` predictions in contexts spread evenly over the corpus, for models that predict the
-next token (`cross_entropies`):
-
-    ce                  mean cross entropy of the model as it is, in nats
-    ce_spliced          the same with x̂ in the place of x
-    ce_zero             the same with zeros in the place of x
-    ce_recovered        (ce_zero − ce_spliced) / (ce_zero − ce); absent where zeros do no harm
+A dictionary reads x and stands for y, with the reconstruction ŷ, all in the model's own units; an
+SAE's y is its x. BOS and padding count nowhere.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from atlas.ingest.contexts import Context, batches, by_length, stream_contexts
+from atlas.ingest.contexts import Batch, Context, batches, by_length, stream_contexts
 from atlas.ingest.forwards import Forwards
 from atlas.ingest.models import HookPoint, LanguageModel
 from atlas.ingest.parts import Parts
+from atlas.ingest.sites import Placed, all_points
 from atlas.ingest.tokens import TokenStream
 from atlas.progress import Progress, Silent
-from atlas.sae import SaeWeights
 
 CE_TOKENS = 1 << 14
 """Tokens that cross entropies are measured on: enough for a standard error of `ce_recovered` of a
 few thousandths, since the same tokens are predicted three times."""
 
+DENSE = 0.1
+"""A feature that is active on a larger share of the tokens is called dense."""
 
-def reconstruction_sums(x: torch.Tensor, x_hat: torch.Tensor) -> dict[str, NDArray[np.float64]]:
-    """The sums behind `reconstruction_metrics` over tokens, x and x̂ float32 (n, d); they add up."""
-    norm, norm_hat = x.norm(dim=1).double(), x_hat.norm(dim=1).double()
-    dot = (x * x_hat).sum(dim=1).double()
-    there = norm > 0
+LEAST_TOKENS = 32
+"""Of a batch with fewer tokens the variance is too rough to divide by."""
+
+_AT_ONCE = 1 << 22
+"""Probabilities that are compared at a time: 16 MiB of each temporary array."""
+
+Sums = dict[str, NDArray[np.float64]]
+
+
+def reconstruction_sums(y: Tensor, y_hat: Tensor) -> Sums:
+    """The sums behind `reconstruction_metrics` of a batch, y and ŷ float32 (n, d); they add up.
+
+    The squares about the mean are taken about the batch's own mean, in float32, and what this mean
+    is from that of all tokens is put right in float64: models whose activations lie far from zero
+    would lose their variance in Σ‖y‖² - ‖Σy‖² / n.
+    """
+    n = len(y)
+    error = y - y_hat
+    error2 = error.square().sum(1).double()
+    norm, norm_hat = y.norm(dim=1).double(), y_hat.norm(dim=1).double()
+    dot = (y * y_hat).sum(1).double()
+    total, total_error = y.sum(0, dtype=torch.float64), error.sum(0, dtype=torch.float64)
+    about_mean = (y - (total / max(n, 1)).float()).square().sum(1).double()
+    there, varies = norm > 0, (about_mean > 0) & (n >= LEAST_TOKENS)
     tiny = torch.finfo(torch.float64).tiny
     sums = {
-        "n": norm.new_tensor([len(x)]),
-        "x": x.sum(dim=0, dtype=torch.float64),
-        "x2": norm.square().sum()[None],
-        "error2": (x - x_hat).square().sum(dim=1).double().sum()[None],
-        "cosine": (dot / (norm * norm_hat).clamp(min=tiny)).sum()[None],
-        "ratio": (norm_hat / norm.clamp(min=tiny))[there].sum()[None],
-        "n_ratio": there.sum()[None].double(),
+        "n": norm.new_tensor(n),
+        "y": total,
+        "within": about_mean.sum(),
+        "between": total.square().sum() / max(n, 1),
+        "error": total_error,
+        "error2": error2.sum(),
+        "cosine": (dot / (norm * norm_hat).clamp(min=tiny)).sum(),
+        "ratio": (norm_hat / norm.clamp(min=tiny))[there].sum(),
+        "n_ratio": there.sum(),
+        "dot": dot.sum(),
+        "y_hat2": norm_hat.square().sum(),
+        "explained": (1 - error2 / about_mean.clamp(min=tiny))[varies].sum(),
+        "n_explained": varies.sum(),
     }
-    return {name: tensor.cpu().numpy() for name, tensor in sums.items()}
+    return {name: np.atleast_1d(t.double().cpu().numpy()) for name, t in sums.items()}
 
 
-def add_sums(several: Sequence[dict[str, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
+def add_sums(several: Sequence[Sums]) -> Sums:
     """Sums of batches or chunks, added one after another."""
     totals = dict(several[0])
     for sums in several[1:]:
@@ -72,80 +96,101 @@ def add_sums(several: Sequence[dict[str, NDArray[np.float64]]]) -> dict[str, NDA
 
 
 def reconstruction_metrics(parts: Parts) -> dict[str, float]:
-    """The metrics over all tokens, from the sums that `encode_reference` left with the parts."""
-    sums = parts.sums()
-    n_active = parts.n_active()
-    n, n_ratio = sums["n"].item(), sums["n_ratio"].item()
-    x, error2 = sums["x"], sums["error2"].item()
-    variance = sums["x2"].item() - float(x @ x) / n
-    metrics = {
+    """Fidelity and sparsity over all tokens; what is not defined, as for constant y, is absent."""
+    n_active, sums = parts.n_active(), parts.sums()
+    n = float(sums["n"].item())
+    return {
         "l0": float(n_active.sum()) / n,
         "dead_share": float((n_active == 0).mean()),
-        "mse": error2 / (n * len(x)),
-        "cosine": sums["cosine"].item() / n,
-    }
+        "dense_share": float((n_active / n > DENSE).mean()),
+    } | fidelity(sums)
+
+
+def fidelity(sums: Sums) -> dict[str, float]:
+    """The metrics that `reconstruction_sums` of all tokens, added up, are enough for."""
+    y, error = sums["y"], sums["error"]
+    one = {name: float(total[0]) for name, total in sums.items()}
+    n, error2 = one["n"], one["error2"]
+    metrics = {"mse": error2 / (n * len(y)), "cosine": one["cosine"] / n}
+    variance = one["within"] + one["between"] - float(y @ y) / n
     if variance > 0:
-        metrics["explained_variance"] = 1 - error2 / variance
-    if n_ratio:
-        metrics["l2_ratio"] = sums["ratio"].item() / n_ratio
+        metrics["fvu"] = error2 / variance
+        metrics["explained_variance"] = 1 - metrics["fvu"]
+        metrics["explained_variance_centred"] = 1 - (error2 - float(error @ error) / n) / variance
+    if one["n_explained"]:
+        metrics["explained_variance_per_token"] = one["explained"] / one["n_explained"]
+    if one["n_ratio"]:
+        metrics["l2_ratio"] = one["ratio"] / one["n_ratio"]
+    if one["dot"] > 0:
+        metrics["relative_reconstruction_bias"] = one["y_hat2"] / one["dot"]
     return metrics
 
 
 def cross_entropies(
     model: LanguageModel,
-    saes: Mapping[HookPoint, SaeWeights],
+    saes: Mapping[str, Placed],
     stream: TokenStream,
     context: int,
     folder: Path,
     progress: Progress | None = None,
     max_tokens: int = CE_TOKENS,
     batch_tokens: int = 1 << 11,
-) -> dict[HookPoint, dict[str, float]]:
-    """The metrics of cross entropy of each SAE; empty ones for a model that is not causal.
+) -> dict[str, dict[str, float]]:
+    """The model's losses with each SAE spliced in; nothing for a model that is not causal.
 
-    One SAE at a time is spliced in, with the model as it is around it. Finished values are kept in
-    `folder`/ce-*.json, so that a killed run goes on with the next SAE.
+    saes: by their names within the model, on the model's device. ŷ comes from the activations of
+    the model as it is and takes the place of y at one output point at a time, with the model as it
+    is around it; the losses of a crosscoder are the means over its outputs.
+
+    Each batch's sums are kept in `folder`/losses-*.json, so that a killed run measures what is left
+    and finds the same numbers, to the bit.
     """
     if not model.is_causal:
-        return {point: {} for point in saes}
-    chosen = by_length(_spread(list(stream_contexts(stream, context, model.bos_id)), max_tokens))
-
+        return {key: {} for key in saes}
+    chosen = by_length(spread(list(stream_contexts(stream, context, model.bos_id)), max_tokens))
     read = list(batches(chosen, batch_tokens, model.pad_id))
-    forwards = Forwards(model, list(saes))
+    paths = [folder / f"losses-{number:05d}.json" for number in range(len(read))]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    found: dict[int, dict[str, Any]] = {}
 
-    def mean(point: HookPoint | None, sae: SaeWeights | None) -> tuple[float, int]:
-        splice = None if point is None else {point: _zeros if sae is None else _through(sae)}
-        total, n = forwards.losses(read, splice)
-        return (total / n if n else 0.0), n
+    with (progress or Silent()).task("losses", len(read), "batches") as task:
+        task.advance(len(read) - len(missing))
 
-    def measure(point: HookPoint | None) -> dict[str, float]:
-        if point is None:
-            plain, n = mean(None, None)
-            return {"ce": plain, "ce_tokens": float(n)}
-        return {"ce_spliced": mean(point, saes[point])[0], "ce_zero": mean(point, None)[0]}
+        def measure(model: LanguageModel, i: int) -> None:
+            found[i] = _losses(model, saes, read[missing[i]])
 
-    with (progress or Silent()).task("cross entropy", len(saes) + 1, "SAEs") as task:
-        found: dict[HookPoint | None, dict[str, float]] = {}
-        for point in (None, *saes):
-            path = folder / f"ce-{point or 'plain'}.json"
-            if not path.exists():
-                _write_json(path, measure(point))
-            found[point] = json.loads(path.read_text("utf-8"))
+        def done(i: int) -> None:
+            write_json(paths[missing[i]], found.pop(i))
             task.advance()
-    plain = found[None]
-    if not plain["ce_tokens"]:
-        return {point: {} for point in saes}
+
+        Forwards(model).each(len(missing), measure, done)
+    batch_sums = [json.loads(path.read_text("utf-8")) for path in paths]
+    n = sum(sums["n"] for sums in batch_sums)
+    if not n:
+        return {key: {} for key in saes}
+    clean = sum(sums["clean"] for sums in batch_sums) / n
     metrics = {}
-    for point in saes:
-        metrics[point] = plain | found[point]
-        harm = found[point]["ce_zero"] - plain["ce"]
-        if harm > 0:
-            recovered = found[point]["ce_zero"] - found[point]["ce_spliced"]
-            metrics[point]["ce_recovered"] = recovered / harm
+    for key, (sites, _) in saes.items():
+        outputs = [str(point) for point in sites.outputs]
+        times = n * len(outputs)
+        zero = sum(sums["zero"][point] for sums in batch_sums for point in outputs) / times
+        spliced, kl = (
+            sum(sums[name][key][point] for sums in batch_sums for point in outputs) / times
+            for name in ("spliced", "kl")
+        )
+        metrics[key] = {
+            "ce": clean,
+            "ce_spliced": spliced,
+            "ce_zero": zero,
+            "kl": kl,
+            "ce_tokens": float(n),
+        }
+        if zero > clean:
+            metrics[key]["ce_recovered"] = (zero - spliced) / (zero - clean)
     return metrics
 
 
-def _spread(contexts: list[Context], max_tokens: int) -> list[Context]:
+def spread(contexts: list[Context], max_tokens: int) -> list[Context]:
     """Contexts at even distances that hold about `max_tokens` tokens together, or all of them."""
     n_tokens = sum(len(context.ids) for context in contexts)
     if n_tokens <= max_tokens:
@@ -154,16 +199,61 @@ def _spread(contexts: list[Context], max_tokens: int) -> list[Context]:
     return [contexts[(2 * i + 1) * len(contexts) // (2 * n)] for i in range(n)]
 
 
-def _zeros(x: torch.Tensor) -> torch.Tensor:
-    return torch.zeros_like(x)
+def _losses(model: LanguageModel, saes: Mapping[str, Placed], batch: Batch) -> dict[str, Any]:
+    """Sums over a batch's predictions: their number, losses by point and SAE, and divergences."""
+    points = all_points(sites for sites, _ in saes.values())
+    outputs = {key: [str(point) for point in sites.outputs] for key, (sites, _) in saes.items()}
+    zero = dict.fromkeys((point for sites, _ in saes.values() for point in sites.outputs), 0.0)
+    spliced = {key: dict.fromkeys(names, 0.0) for key, names in outputs.items()}
+    kl = {key: dict.fromkeys(names, 0.0) for key, names in outputs.items()}
+    n, clean = 0, 0.0
+    # A part at a time, whose log-probabilities are kept while all SAEs are held against them.
+    for part in model.divide(batch):
+        activations: dict[HookPoint, Tensor] = {}
+        expected, targets = model.log_probs(part, {p: _keep(activations, p) for p in points})
+        n += len(targets)
+        clean += _loss(expected, targets)
+        for point in zero:
+            zero[point] += float(model.loss(part, {point: torch.zeros_like})[0])
+        for key, (sites, sae) in saes.items():
+            x, _ = sites.gather(activations)
+            widths = [model.width(point) for point in sites.outputs]
+            y_hat = torch.split(sae.decode(sae.encode(x), x), widths, dim=1)
+            for point, instead in zip(sites.outputs, y_hat, strict=True):
+                got, _ = model.log_probs(part, {point: _put(instead)})
+                spliced[key][str(point)] += _loss(got, targets)
+                kl[key][str(point)] += _divergence(expected, got)
+    by_name = {str(point): total for point, total in zero.items()}
+    return {"n": n, "clean": clean, "zero": by_name, "spliced": spliced, "kl": kl}
 
 
-def _through(sae: SaeWeights) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The splice x → x̂."""
-    return lambda x: sae.decode(sae.encode(x))
+def _keep(kept: dict[HookPoint, Tensor], point: HookPoint) -> Callable[[Tensor], Tensor]:
+    """A splice that changes nothing and keeps what it sees."""
+
+    def keep(activation: Tensor) -> Tensor:
+        kept[point] = activation
+        return activation
+
+    return keep
 
 
-def _write_json(path: Path, values: Mapping[str, float]) -> None:
+def _put(instead: Tensor) -> Callable[[Tensor], Tensor]:
+    """A splice that puts `instead` in the place of whatever is there."""
+    return lambda _: instead
+
+
+def _loss(log_probs: Tensor, targets: Tensor) -> float:
+    return -float(log_probs.gather(1, targets[:, None]).sum(dtype=torch.float64))
+
+
+def _divergence(expected: Tensor, got: Tensor) -> float:
+    """Sum over tokens of KL(expected ‖ got), both log-probabilities float32 (n, n_vocab)."""
+    rows = max(1, _AT_ONCE // expected.shape[1])
+    some = zip(torch.split(expected, rows), torch.split(got, rows), strict=True)
+    return math.fsum(float((p.exp() * (p - q)).sum(dtype=torch.float64)) for p, q in some)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Atomically; Python writes and reads floats without loss."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
