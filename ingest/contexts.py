@@ -3,6 +3,9 @@
 A context is a run of consecutive tokens of one document, cut every `context` tokens from the
 document's beginning and never reaching into the next one, after BOS where the model wants it. BOS
 and padding are read by the model and counted nowhere.
+
+Where several models read the same text (`atlas.ingest.joint`), a context of the first has the
+others' beside it, and of each only the tokens count that have their like in all of them.
 """
 
 from __future__ import annotations
@@ -35,10 +38,20 @@ class Context:
     """Index of ids[0] in the token stream; -1 where there is none (training)."""
     limit: int
     """How many tokens a context has at most, BOS not counted."""
+    counted: NDArray[np.bool_] | None = None
+    """(n,) which of the ids count; None: all."""
+    beside: tuple[Context, ...] = ()
+    """The same text as other models read it; as many of their ids count, in the same order."""
 
     def __len__(self) -> int:
-        """How many tokens the model reads, BOS included."""
-        return len(self.ids) + (self.bos_id is not None)
+        """How many tokens the model reads, or the one beside it that reads most; BOS included."""
+        own = len(self.ids) + (self.bos_id is not None)
+        return max([own, *map(len, self.beside)])
+
+    @property
+    def n_counted(self) -> int:
+        """How many ids count."""
+        return len(self.ids) if self.counted is None else int(self.counted.sum())
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,8 @@ class Batch:
     """(n_contexts, longest) the positions that count: neither BOS nor padding."""
     token: NDArray[np.int64]
     """(n_kept,) stream index of each kept position in row-major order; -1 where there is none."""
+    beside: tuple[Batch, ...] = ()
+    """The same texts as other models read them, with as many kept positions in the same order."""
 
 
 def contexts(
@@ -95,14 +110,19 @@ def by_length(contexts: Iterable[Context]) -> list[Context]:
     return sorted(contexts, key=len, reverse=True)
 
 
-def batches(contexts: Iterable[Context], batch_tokens: int, pad_id: int) -> Iterator[Batch]:
+def batches(
+    contexts: Iterable[Context], batch_tokens: int, pad_id: int | Sequence[int]
+) -> Iterator[Batch]:
     """Batches that close as soon as they hold `batch_tokens` positions, padding included.
+
+    pad_id: of the model, or of it and of those beside it.
 
     No context is taken before it is needed: after each batch, the state of a `ContextStream` behind
     it is where the next batch begins. So a long context may come after many short ones and pad them
     all; a batch also closes before that could make it `_MOST_PADDED` times too large. It keeps
     fewer than `batch_tokens` + one context's tokens in any case.
     """
+    pad_ids = (pad_id,) if isinstance(pad_id, int) else pad_id
     rows: list[Context] = []
     longest = 0
     for context in contexts:
@@ -110,25 +130,35 @@ def batches(contexts: Iterable[Context], batch_tokens: int, pad_id: int) -> Iter
         longest = max(longest, len(context))
         largest = len(rows) * (context.limit + 1)
         if len(rows) * longest >= batch_tokens or largest >= _MOST_PADDED * batch_tokens:
-            yield _pad(rows, longest, pad_id)
+            yield _pad(rows, pad_ids)
             rows, longest = [], 0
     if rows:
-        yield _pad(rows, longest, pad_id)
+        yield _pad(rows, pad_ids)
 
 
-def _pad(rows: Sequence[Context], longest: int, pad_id: int) -> Batch:
-    kept = np.array([len(row.ids) for row in rows])
+def _pad(rows: Sequence[Context], pad_ids: Sequence[int]) -> Batch:
+    held = np.array([len(row.ids) for row in rows])
     skipped = np.array([row.bos_id is not None for row in rows])
-    column = np.arange(longest)
-    attention_mask = column < (kept + skipped)[:, None]
+    column = np.arange((held + skipped).max())
+    attention_mask = column < (held + skipped)[:, None]
     keep = attention_mask & (column >= skipped[:, None])
-    input_ids = np.full(keep.shape, pad_id, dtype=np.int64)
+    input_ids = np.full(keep.shape, pad_ids[0], dtype=np.int64)
     input_ids[skipped, 0] = [row.bos_id for row in rows if row.bos_id is not None]
     input_ids[keep] = np.concatenate([row.ids for row in rows])
     # Position in its own context, then from the context's place in the stream.
-    within = np.arange(kept.sum()) - np.repeat(kept.cumsum() - kept, kept)
-    first = np.repeat(np.array([row.first for row in rows]), kept)
-    return Batch(input_ids, attention_mask, keep, np.where(first < 0, -1, first + within))
+    within = np.arange(held.sum()) - np.repeat(held.cumsum() - held, held)
+    first = np.repeat(np.array([row.first for row in rows]), held)
+    token = np.where(first < 0, -1, first + within)
+    if any(row.counted is not None for row in rows):
+        counted = np.concatenate(
+            [np.ones(len(row.ids), bool) if row.counted is None else row.counted for row in rows]
+        )
+        keep[keep] = counted
+        token = token[counted]
+    beside = tuple(
+        _pad([row.beside[i] for row in rows], [other]) for i, other in enumerate(pad_ids[1:])
+    )
+    return Batch(input_ids, attention_mask, keep, token, beside)
 
 
 class StreamState(TypedDict):
@@ -186,6 +216,13 @@ class ContextStream(Iterator[Context]):
         self._state = state.copy()
         self._contexts = self._run()
 
+    def cut(self, texts: Sequence[str]) -> Iterable[Sequence[Context]]:
+        """The contexts of each text, which are in no stream."""
+        for ids in tokenize_ids(self._tokenizer, texts):
+            begins = range(0, len(ids), self._context)
+            windows = (ids[begin : begin + self._context] for begin in begins)
+            yield [Context(one, self._bos_id, -1, self._context) for one in windows]
+
     def _run(self) -> Iterator[Context]:
         while True:
             state, skip = self._state, self._skip_documents
@@ -194,14 +231,13 @@ class ContextStream(Iterator[Context]):
             found = window > 0
             sizes = _Sizes()
             for some in _batched(self._documents(max(first, resumed), sizes)):
-                tokenized = tokenize_ids(self._tokenizer, [text for _, text in some])
-                for (ordinal, _), ids in zip(some, tokenized, strict=True):
-                    for begin in range(window * self._context, len(ids), self._context):
+                cut = self.cut([text for _, text in some])
+                for (ordinal, _), windows in zip(some, cut, strict=True):
+                    for number in range(window, len(windows)):
                         found = True
                         state["document"] = ordinal
-                        state["window"] = begin // self._context + 1
-                        window_ids = ids[begin : begin + self._context]
-                        yield Context(window_ids, self._bos_id, -1, self._context)
+                        state["window"] = number + 1
+                        yield windows[number]
                     window = 0
             if resumed >= sizes.documents:
                 raise BadInput(

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from atlas.errors import BadInput
-from atlas.ingest.contexts import Batch, batches, by_length, chunks, stream_contexts
+from atlas.ingest.contexts import Batch, batches, by_length, chunks
 from atlas.ingest.forwards import Forwards
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.joint import JointText, Reader, reference_contexts
+from atlas.ingest.models import HookPoint
 from atlas.ingest.parts import Parts, part_path, part_scale, write_part
 from atlas.ingest.quality import add_sums, reconstruction_sums
 from atlas.ingest.sites import Placed, all_points
@@ -41,9 +42,9 @@ _USUAL = 0.99
 
 
 def encode_reference(
-    model: LanguageModel,
+    model: Reader,
     saes: Mapping[str, Placed],
-    stream: TokenStream,
+    stream: TokenStream | JointText,
     context: int,
     folder: Path,
     progress: Progress | None = None,
@@ -52,8 +53,9 @@ def encode_reference(
 ) -> dict[str, Parts]:
     """Write each SAE's parts to `folder`/KEY/ and return them; finished chunks are not redone.
 
-    saes: by their names within the model, on the model's device. BadInput where an activation is
-    not finite or, in units of the scale, leaves 32 bits.
+    saes: by their names within the model, on the model's device. stream: a joint text for an
+    ensemble, whose activations are stored at the first model's tokens. BadInput where an activation
+    is not finite or, in units of the scale, leaves 32 bits.
     """
     folders = {key: folder / key for key in saes}
     scales: dict[str, float] = {}
@@ -61,12 +63,12 @@ def encode_reference(
     forwards = Forwards(model, points)
     n_chunks = 0
     with (progress or Silent()).task("reference corpus", len(stream), "tokens") as task:
-        contexts = stream_contexts(stream, context, model.bos_id)
+        contexts = reference_contexts(model, stream, context)
         for number, chunk in enumerate(chunks(contexts, chunk_tokens)):
-            n_tokens = sum(len(one.ids) for one in chunk)
+            n_tokens = chunk[-1].first + len(chunk[-1].ids) - chunk[0].first
             n_chunks = number + 1
             if all(part_path(place, number).exists() for place in folders.values()):
-                task.advance(n_tokens)
+                task.advance(sum(one.n_counted for one in chunk))
                 continue
             if number > 0 and not scales:
                 scales = {key: part_scale(place) for key, place in folders.items()}
@@ -181,7 +183,7 @@ def _joined(codes: Sequence[_Code], name: str) -> _Code:
 
 
 def _encode_chunk(
-    forwards: Forwards,
+    forwards: Forwards[Reader],
     points: Sequence[HookPoint],
     saes: Sequence[Placed],
     chunk: Sequence[Batch],

@@ -11,18 +11,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Generic, TypeVar
 
 from torch import Tensor
 
 from atlas.ingest.contexts import Batch
+from atlas.ingest.joint import Ensemble
 from atlas.ingest.models import HookPoint, LanguageModel
 from atlas.workers import Stage, n_workers, run_here, run_lanes
 
+M = TypeVar("M", bound=LanguageModel | Ensemble)
 
-class Forwards:
-    """A model, ready to run several batches at a time."""
 
-    def __init__(self, model: LanguageModel, points: Sequence[HookPoint] = ()) -> None:
+class Forwards(Generic[M]):
+    """A model, or several beside one another, ready to run several batches at a time."""
+
+    def __init__(self, model: M, points: Sequence[HookPoint] = ()) -> None:
         self._points = points
         self._on_cpu = model.device.type == "cpu"
         self._models = [model]
@@ -41,14 +45,12 @@ class Forwards:
         thread that called `run`.
         """
 
-        def read(model: LanguageModel, i: int) -> None:
+        def read(model: M, i: int) -> None:
             use(i, model.run(batches[i], self._points))
 
         self.each(len(batches), read, done)
 
-    def each(
-        self, n: int, read: Callable[[LanguageModel, int], None], done: Callable[[int], None]
-    ) -> None:
+    def each(self, n: int, read: Callable[[M, int], None], done: Callable[[int], None]) -> None:
         """Call `read(model, i)` for i from 0 to n - 1, in any order and thread; `done` as in `run`.
 
         The models share their weights, but not their hooks.
@@ -70,7 +72,9 @@ def _lane(
         done(i)
 
 
-def _twin(model: LanguageModel) -> LanguageModel:
+def _twin(model: M) -> M:
     """A copy with modules, and so hooks, of its own, but the very same weights."""
-    shared = [*model.model.parameters(), *model.model.buffers(), model.tokenizer]
+    shared: list[object] = []
+    for one in model.members if isinstance(model, Ensemble) else (model,):
+        shared += [*one.model.parameters(), *one.model.buffers(), one.tokenizer]
     return copy.deepcopy(model, {id(one): one for one in shared})

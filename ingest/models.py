@@ -67,13 +67,16 @@ class HookPoint:
 
     layer: int
     hook: str
+    model: str = ""
+    """Where an SAE reads several models, the name of this one; empty for the one it is named after,
+    whose points print without it."""
 
     def __post_init__(self) -> None:
         if self.hook not in HOOKS:
             raise BadInput(f"there is no hook {self.hook!r}; use one of {', '.join(HOOKS)}.")
 
     def __str__(self) -> str:
-        return f"{self.layer}-{self.hook}"
+        return f"{self.model}/{self.layer}-{self.hook}".removeprefix("/")
 
 
 class LanguageModel:
@@ -281,6 +284,8 @@ class LanguageModel:
         return head.weight.float().T, gain.to(self.device)
 
     def _check(self, point: HookPoint) -> None:
+        if point.model not in ("", self.name):
+            raise ValueError(f"{point} is no point of {self.name}")
         if not 0 <= point.layer < self.n_layers:
             raise BadInput(
                 f"{self.name} has no layer {point.layer}; its layers are 0 to {self.n_layers - 1}."

@@ -1,4 +1,4 @@
-"""Trains any number of dictionaries of one model at once, on one stream of its activations.
+"""Trains any number of dictionaries at once, on one stream of activations.
 
     contexts → language model → block of activations, shuffled → steps of everyone → next block
 
@@ -20,7 +20,8 @@ from torch import Tensor
 from atlas.errors import BadInput
 from atlas.ingest.contexts import Batch, ContextStream, batches
 from atlas.ingest.forwards import Forwards
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.joint import Reader
+from atlas.ingest.models import HookPoint
 from atlas.ingest.record import Records
 from atlas.ingest.trainee import TrainConfig, Trainee, seeded
 from atlas.ingest.training import Block, Spec, Trained, Training
@@ -34,7 +35,7 @@ _SAMPLE = 2**15
 
 
 def train_saes(
-    model: LanguageModel,
+    model: Reader,
     specs: Sequence[Spec],
     stream: ContextStream,
     folder: Path,
@@ -82,7 +83,7 @@ class _Blocks:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: Reader,
         points: Sequence[HookPoint],
         stream: ContextStream,
         config: TrainConfig,

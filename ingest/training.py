@@ -13,7 +13,8 @@ from torch import Tensor
 from atlas.errors import BadInput
 from atlas.ingest.architectures import ARCHITECTURES
 from atlas.ingest.contexts import ContextStream
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.joint import Reader
+from atlas.ingest.models import HookPoint
 from atlas.ingest.sites import Sites, all_points
 from atlas.ingest.trainee import Shape, TrainConfig, Trainee, seeded
 from atlas.sae import SaeWeights, read_tensors, write_tensors
@@ -76,7 +77,7 @@ class Training:
     records: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
     @classmethod
-    def new(cls, model: LanguageModel, specs: Sequence[Spec]) -> Training:
+    def new(cls, model: Reader, specs: Sequence[Spec]) -> Training:
         """At its beginning; BadInput for settings that make no sense."""
         for spec in specs:
             spec.config.check()
@@ -150,7 +151,7 @@ class Training:
         return [f"{key} {spec.config.fingerprint()}" for key, spec in self.specs.items()]
 
 
-def _trainee(model: LanguageModel, spec: Spec) -> Trainee:
+def _trainee(model: Reader, spec: Spec) -> Trainee:
     architecture = ARCHITECTURES.get(spec.config.architecture)
     if architecture is None:
         raise BadInput(
