@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from atlas.errors import BadInput
 from atlas.ingest.examples import SPLIT, STRATUM_NAMES, Layout, choose_examples, strength_order
 from atlas.ingest.forms import WordForms
+from atlas.ingest.geometry import max_cosines
 from atlas.ingest.labels import EXPLAINER, METHOD, SCORED_BY, Labeller
 from atlas.ingest.lens import Lens, logit_lens
 from atlas.ingest.parts import BLOCK_ENTRIES, Block, Parts
@@ -70,6 +71,7 @@ SCHEMAS = {
             ("threshold", pa.float32()),
             ("decoder", pa.list_(pa.float32())),
             ("signature", pa.list_(pa.float32(), BUCKETS)),
+            ("max_cosine", pa.float32()),
         ]
     ),
     "examples": pa.schema(
@@ -211,8 +213,9 @@ def analyze_sae(
     }
     try:
         signs = sign_sums(len(corpus.words))
+        max_cosine = max_cosines(sae.W_dec)
         for block in parts.blocks(block_entries):
-            tables = _analyze_block(block, sae, corpus, lens, signs)
+            tables = _analyze_block(block, sae, corpus, lens, signs, max_cosine)
             for table, columns in tables.items():
                 writers[table].write_table(pa.table(columns, schema=SCHEMAS[table]))
     finally:
@@ -230,6 +233,7 @@ def _analyze_block(
     corpus: MeasuredCorpus,
     lens: Lens | None,
     signs: Int64,
+    max_cosine: NDArray[np.float32],
 ) -> dict[str, Columns]:
     order = strength_order(block)
     words = word_entries(block, corpus.word)
@@ -237,7 +241,9 @@ def _analyze_block(
     sums = bucket_sums(words.feature, words.word, words.q, block.n_features)
     tables = {
         "features": feature_sums(block, words, order, len(corpus.token_id)),
-        "vectors": _vectors(block, sae, signatures(sums, word_sum_q, len(corpus.words), signs)),
+        "vectors": _vectors(
+            block, sae, signatures(sums, word_sum_q, len(corpus.words), signs), max_cosine
+        ),
         "examples": _examples(block, corpus.layout, order),
         "token_effects": _token_effects(block, sae, corpus.n_vocab, lens),
         "token_stats": token_stats(block, corpus.token_id),
@@ -346,7 +352,12 @@ def _rows(matrix: torch.Tensor) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()))
 
 
-def _vectors(block: Block, sae: SaeWeights, signature: NDArray[np.float32]) -> Columns:
+def _vectors(
+    block: Block,
+    sae: SaeWeights,
+    signature: NDArray[np.float32],
+    max_cosine: NDArray[np.float32],
+) -> Columns:
     here = slice(block.first, block.first + block.n_features)
     threshold = sae.threshold
     return {
@@ -358,6 +369,7 @@ def _vectors(block: Block, sae: SaeWeights, signature: NDArray[np.float32]) -> C
         else threshold[here].detach().cpu().float().numpy(),
         "decoder": _rows(sae.W_dec[here]),
         "signature": pa.FixedSizeListArray.from_arrays(pa.array(signature.ravel()), BUCKETS),
+        "max_cosine": pa.array(max_cosine[here], from_pandas=True),
     }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -36,6 +39,12 @@ def max_cosines(W_dec: Tensor, rows: int = _ROWS) -> NDArray[np.float32]:
     # Rounding takes the cosine of a direction and its copy past 1.
     found = torch.cat(best).clamp(max=1).cpu().numpy()
     return np.where(np.isfinite(found), found, np.float32(np.nan))
+
+
+def read_max_cosines(tables: Path) -> NDArray[np.float32]:
+    """The `max_cosines` in the tables that `analyze_sae` wrote of an SAE."""
+    column = pq.read_table(tables / "vectors.parquet", columns=["max_cosine"])["max_cosine"]
+    return np.asarray(column.to_numpy(), np.float32)
 
 
 def decoder_metrics(max_cosine: NDArray[np.float32]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import atlas
 from atlas.errors import BadInput
 from atlas.ingest.analyze import (
     QUANTILES,
@@ -27,6 +27,7 @@ from atlas.ingest.analyze import (
     word_stats,
 )
 from atlas.ingest.examples import strength_order
+from atlas.ingest.geometry import max_cosines
 from atlas.ingest.lens import Lens
 from atlas.ingest.parts import Block
 from atlas.ingest.segments import group_entries, stable_order, top_per_group
@@ -224,23 +225,29 @@ def test_blocks_and_chunks_change_nothing(seed, tmp_path_factory):
 
 
 def test_tables_have_the_columns_of_the_schema(tmp_path):
-    base = (Path(__file__).parents[1] / "sql" / "schema" / "001_base.sql").read_text("utf-8")
+    with atlas.create(tmp_path / "empty.atlas") as empty:
+        schema = dict(
+            empty.rows(
+                "select table_name, list(column_name order by column_index) from duckdb_columns()"
+                " group by table_name"
+            )
+        )
     rng = np.random.default_rng(0)
     corpus, stream = make_corpus(make_texts(rng), context=8)
     parts = write_parts(tmp_path / "parts", random_q(rng, len(stream), 5), [])
     sae = make_sae(4, 5, threshold=True)
     analyze_sae(parts, sae, corpus, None, tmp_path / "tables")
     for table, rows in read(tmp_path / "tables").items():
-        body = re.search(rf"create table {table} \((.*?)\n\);", base, re.DOTALL)[1]
-        columns = [line.split()[0] for line in body.strip().splitlines()]
-        absent = {"sae_id", "run_id", "feature_id"} - {"index"}
-        wanted = ["index", *(c for c in columns if c not in absent and c != "index")]
+        absent = {"sae_id", "run_id", "feature_id", "index"}
+        wanted = ["index", *(column for column in schema[table] if column not in absent)]
         assert rows.column_names == wanted, table
     vectors = read(tmp_path / "tables")["vectors"]
     assert vectors["encoder"].to_pylist() == sae.W_enc.T.tolist()
     assert vectors["decoder"].to_pylist() == sae.W_dec.tolist()
     assert vectors["encoder_bias"].to_pylist() == sae.b_enc.tolist()
     assert vectors["threshold"].to_pylist() == sae.threshold.tolist()
+    cosines = max_cosines(sae.W_dec)
+    assert vectors["max_cosine"].to_pylist() == cosines.tolist()
     norms = np.linalg.norm(np.array(vectors["signature"].to_pylist()), axis=1)
     np.testing.assert_allclose(norms, [1, 1, 1, 1, 0], atol=1e-6)
 

@@ -1,27 +1,72 @@
--- Metrics are finite, given once, and l0 and dead_share are those of the features.
+-- Metrics are known, finite, given once, in their range, and those that rows of the atlas decide are right.
 select
     sae_metrics.sae_id,
     sae_metrics.metric,
     sae_metrics.value,
+    sae_metrics.version,
     counted.expected
 from sae_metrics
+left join metrics on metrics.metric = sae_metrics.metric
 left join (
     select
         features.sae_id,
-        unnest(['l0', 'dead_share']) as metric,
+        unnest(['l0', 'dead_share', 'dense_share']) as metric,
         unnest([
             sum(features.n_active) / any_value(tokenizers.n_tokens),
-            avg(if(features.alive, 0, 1))
+            avg(if(features.alive, 0, 1)),
+            avg(if(features.density > 0.1, 1, 0))
         ]) as expected
     from features
-    join saes using (sae_id)
-    join models using (model_id)
-    join tokenizers using (tokenizer_id)
+    join saes on saes.sae_id = features.sae_id
+    join models on models.model_id = saes.model_id
+    join tokenizers on tokenizers.tokenizer_id = models.tokenizer_id
     group by features.sae_id
-) as counted using (sae_id, metric)
-where sae_metrics.value is null
+    union all
+    select
+        features.sae_id,
+        unnest(['decoder_max_cosine', 'decoder_near_share']) as metric,
+        unnest([
+            avg(vectors.max_cosine::double),
+            avg(if(vectors.max_cosine > 0.7::float, 1, 0))
+        ]) as expected
+    from features
+    join vectors on vectors.feature_id = features.feature_id
+    where vectors.max_cosine is not null
+    group by features.sae_id
+    union all
+    select
+        sae_id,
+        'sparse_probing_k' || k as metric,
+        avg(balanced_accuracy) as expected
+    from probes
+    group by sae_id, k
+    union all
+    select
+        sae_id,
+        unnest([
+            'absorption_full', 'absorption_fraction', 'absorption_splits', 'absorption_main_f1',
+            'absorption_letters'
+        ]) as metric,
+        unnest([avg(full_share), avg(fraction), avg(len(main)), avg(main_f1), count(*)]) as expected
+    from absorptions
+    group by sae_id
+    union all
+    select
+        sae_id,
+        unnest(['fvu', 'ce_recovered']) as metric,
+        unnest([1 - explained_variance, (ce_zero - ce_spliced) / (ce_zero - ce)]) as expected
+    from (pivot sae_metrics on metric in (explained_variance, ce, ce_spliced, ce_zero) using max(value) group by sae_id)
+) as counted on counted.sae_id = sae_metrics.sae_id and counted.metric = sae_metrics.metric
+where metrics.metric is null
+or (sae_metrics.version between 1 and metrics.version) is distinct from true
+or sae_metrics.value is null
 or not isfinite(sae_metrics.value)
-or abs(sae_metrics.value - counted.expected) > 1e-9 * greatest(1, counted.expected)
+or abs(sae_metrics.value - counted.expected) > 1e-9 * greatest(1, abs(counted.expected))
+or (sae_metrics.metric like '%share' and sae_metrics.value not between 0 and 1)
+or (sae_metrics.metric like '%cosine' and sae_metrics.value not between -1.000001 and 1.000001)
+or (sae_metrics.metric like 'explained_variance%' and sae_metrics.value > 1)
+or (sae_metrics.metric in ('mse', 'l2_ratio', 'ce', 'ce_spliced', 'ce_zero') and sae_metrics.value < 0)
+or (sae_metrics.metric = 'kl' and sae_metrics.value < -1e-4)
 or (
     select count(*)
     from sae_metrics as same

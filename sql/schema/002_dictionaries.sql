@@ -74,3 +74,33 @@ create table training_records (
     metric varchar,         -- explained_variance, l0, loss, dead_share, …
     value double
 );
+
+-- largest cosine of the decoder direction to that of another feature of the SAE; null if it has no
+-- direction, is the SAE's only one, or came into the atlas before this column
+alter table vectors add column max_cosine float;
+
+-- one row per (SAE, property, k): a k-sparse probe; see views/probe_scores.sql
+create table probes (
+    sae_id integer,
+    property varchar,       -- 'first_of_word', 'capital', …
+    k integer,
+    features integer[],     -- by index, the most telling first; fewer than k where no more tell anything
+    n_tokens bigint,        -- scored on: tokens of the 'score' documents
+    n_positive bigint,      -- of these, with the property
+    balanced_accuracy double,
+    f1 double,
+    auc double
+);
+
+-- one row per (SAE, letter) that the model knows; see views/absorption_scores.sql
+create table absorptions (
+    sae_id integer,
+    letter varchar,
+    probe_f1 double,        -- of a linear probe on the activations, in words it has not seen
+    main integer[],         -- the letter's main features by index, the first one first
+    main_f1 double,         -- of a probe on these
+    n_words bigint,         -- words that begin with the letter, in which the linear probe finds it
+    full_share double,      -- of these words, with full absorption
+    fraction double,        -- mean absorbed fraction
+    absorbers integer[]     -- features that absorb fully, by index, most often first
+);
