@@ -97,6 +97,43 @@ def test_the_hash_sees_every_part():
     assert len({one.sha256() for one in [sae, *changed]}) == 1 + len(changed)
 
 
+def test_groupmax_takes_the_largest_of_each_group():
+    sae = dataclasses.replace(make_sae(), activation="groupmax")
+    x = torch.randn(30, 8)
+    pre = (x * sae.input_scale - sae.pre_bias) @ sae.W_enc + sae.b_enc
+    acts = torch.zeros_like(pre)
+    for group in torch.arange(40).view(4, 10):
+        value, place = pre[:, group].max(1)
+        acts[torch.arange(30), group[place]] = value.relu()
+    torch.testing.assert_close(sae.encode(x).dense(40), acts, atol=1e-5, rtol=1e-5)
+
+
+@given(st.integers(1, 9), st.floats(0, 3), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_matching_pursuit_takes_away_what_fits_best(steps, least, seed):
+    sae = make_sae(k=steps, seed=seed, scale=1.0)
+    W_dec = sae.W_dec / sae.W_dec.norm(dim=1, keepdim=True)
+    sae = dataclasses.replace(
+        sae,
+        activation="matching_pursuit",
+        W_enc=W_dec.T.contiguous(),
+        W_dec=W_dec,
+        threshold=torch.full((40,), least),
+    )
+    x = 3 * torch.randn(20, 8, generator=torch.Generator().manual_seed(seed))
+    acts = torch.zeros(20, 40)
+    for row, left in enumerate(x - sae.pre_bias):
+        for _ in range(steps):
+            fit = W_dec @ left
+            best = int(fit.argmax())
+            known = bool(acts[row, best] > 0)
+            acts[row, best] += fit[best].clamp_min(0)
+            left = left - fit[best].clamp_min(0) * W_dec[best]
+            if known or fit[best] <= 0 or left.norm() < least:
+                break
+    torch.testing.assert_close(sae.encode(x).dense(40), acts, atol=1e-4, rtol=1e-4)
+
+
 def test_what_is_no_sae_is_told(tmp_path):
     path = tmp_path / "a.safetensors"
     with pytest.raises(BadInput, match=r"a\.safetensors cannot be read"):

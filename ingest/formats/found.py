@@ -55,8 +55,8 @@ class Found:
     declared: dict[str, float]
     """Metrics the publisher states, by our names: l0, explained_variance, mse, ce_recovered, …"""
     conventions: dict[str, Any]
-    """JSON: 'published', its configuration as it was found, and 'notes', one sentence for each
-    thing folded or assumed."""
+    """JSON: 'published', its configuration as it was found; 'notes', one sentence for each thing
+    folded or assumed; 'commit' of the repository it came from."""
     load: Callable[[], SaeWeights]
     """Reads it: float32, on the CPU; BadInput if a tensor is missing, misshapen or not finite."""
 
@@ -73,6 +73,8 @@ class Source:
     """Relative to `root`, in natural order ('layer_2' before 'layer_10')."""
     full_name: str
     """Repository id, or absolute path, of `root`: what publishers say by folder names is here."""
+    commit: str | None = None
+    """Of the repository."""
 
     def matching(self, *patterns: str) -> list[Path]:
         """Paths of the files whose name matches one of the patterns ('*.pt', 'params.npz')."""

@@ -147,6 +147,8 @@ def _found_2(source: Source, path: Path, tensors: Tensors) -> Found:
         )
         if place is None
     ]
+    if inputs is None or outputs is None:
+        inputs = outputs = None
     affine = "affine_skip_connection" in tensors
     if affine != bool(config.get("affine_connection", affine)):
         raise BadInput(

@@ -97,7 +97,7 @@ def _load(path: Path, config: Config, d_in: int, d_sae: int, d_out: int) -> SaeW
     weights = SaeWeights(
         architecture=config.architecture,
         activation=_ACTIVATIONS[config.kind],
-        k=config.k(d_in),
+        k=config.k(d_in, d_sae),
         W_enc=W_enc.contiguous(),
         b_enc=b_enc,
         W_dec=W_dec,

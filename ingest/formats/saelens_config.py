@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import BadInput
+from atlas.ingest.formats.canonical import checked_k
 from atlas.ingest.formats.found import (
     Place,
     known,
@@ -116,7 +117,9 @@ class Config:
     def architecture(self) -> str:
         """What it was trained as, by our name: BatchTopK is saved as JumpReLU, for example."""
         trained = self.metadata.get("training_architecture")
-        return _ARCHITECTURES.get(str(trained), self._architecture).ours
+        if trained is None or self._architecture.transcoder:
+            return self._architecture.ours
+        return _ARCHITECTURES[trained].ours if trained in _ARCHITECTURES else str(trained)
 
     @property
     def kind(self) -> str:
@@ -162,15 +165,16 @@ class Config:
         """Whether it reads and writes activations less their mean over d_model."""
         return (
             self._centred_model()
+            and self.normalize != "layer_norm"  # which takes that mean away, and gives it back
             and self.inputs is not None
             and self.inputs == self.outputs
             and self.inputs[0][1] in _CENTRED
         )
 
-    def k(self, d_in: int) -> int | None:
+    def k(self, d_in: int, d_sae: int) -> int | None:
         """Most latents at once; for those without such a number, what training aimed at."""
         if self.kind in ("topk", "abstopk"):
-            return int(setting(self.flat, "k", int, self.path))
+            return checked_k(setting(self.flat, "k", int, self.path), d_sae, self.path)
         if self.kind == "matching_pursuit":
             most = self.flat.get("max_iterations")
             return d_in if most is None else int(most)
@@ -202,22 +206,27 @@ class Config:
 
     @property
     def inputs(self) -> tuple[Place, ...] | None:
-        """Where it reads."""
-        return self._places("hook_name", "hf_hook_name")
+        """Where it reads; None unless it is known where it writes, too."""
+        return self._sites and (self._sites[0],)
 
     @property
     def outputs(self) -> tuple[Place, ...] | None:
         """Where what it reconstructs belongs."""
-        if not self._architecture.transcoder:
-            return self.inputs
-        return self._places("hook_name_out", "hf_hook_name_out")
+        return self._sites and (self._sites[1],)
 
-    def _places(self, key: str, hugging_face: str) -> tuple[Place, ...] | None:
+    @property
+    def _sites(self) -> tuple[Place, Place] | None:
+        read = self._place("hook_name", "hf_hook_name")
+        if not self._architecture.transcoder:
+            return read and (read, read)
+        written = self._place("hook_name_out", "hf_hook_name_out")
+        return read and written and (read, written)
+
+    def _place(self, key: str, hugging_face: str) -> Place | None:
         name = str(self.metadata.get(key) or "")
         module, _, side = str(self.metadata.get(hugging_face) or "").rpartition(".")
         place = place_of_module(module, side) if side in ("input", "output") else None
-        place = place or place_of_transformer_lens(name) or place_of_module(name)
-        return (place,) if place else None
+        return place or place_of_transformer_lens(name) or place_of_module(name)
 
     def declared(self) -> dict[str, float]:
         """Metrics stated in it."""
@@ -254,10 +263,11 @@ class Config:
             note(f"SAELens computes it in {dtype}; here its stored weights are used in float32.")
         if self.metadata.get("prepend_bos") is False:
             note("Trained on contexts without a beginning-of-sequence token.")
-        for key, found in (("hook_name", self.inputs), ("hook_name_out", self.outputs)):
+        for key in ("hook_name", "hook_name_out"):
+            found = self._place(key, f"hf_{key}")
             if self.metadata.get(key) and found is None:
                 note(f"Its {key} {self.metadata[key]} is no hook point of the atlas.")
-            if found and found[0][1] == "mlp_norm":
+            if found and found[1] == "mlp_norm":
                 note(
                     "A LayerNorm's hook_normalized was behind its gain until TransformerLens 3; if "
                     "it was trained so, on GPT-2 or Pythia, it reads mlp_in instead."

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from atlas.errors import BadInput
+from atlas.ingest.formats.canonical import checked_k
 from atlas.ingest.formats.found import (
     Format,
     Found,
@@ -126,7 +127,9 @@ def _sites(
             f"{hookpoint} is taken for {output[1]}, which it is unless the model has a norm after "
             "that module, as Gemma 2 and 3 have."
         )
-    return enters and (enters,), output and (output,), notes
+    if enters is None or output is None:
+        return None, None, notes
+    return (enters,), (output,), notes
 
 
 def _notes(config: dict[str, Any]) -> list[str]:
@@ -152,11 +155,11 @@ def _load(path: Path, config: dict[str, Any], activation: str, d_in: int, d_sae:
     skip = bool(config.get("skip_connection", False))
     W_skip = tensors.take("W_skip", d_in, d_in).T.contiguous() if skip else None
     tensors.done()
-    k = int(setting(config, "k", int, path.with_name(CONFIG)))
-    if not 1 <= k <= d_sae or (activation == "groupmax" and d_sae % k):
+    k = checked_k(config.get("k"), d_sae, path.with_name(CONFIG))
+    if activation == "groupmax" and d_sae % k:
         raise BadInput(
-            f"{path.with_name(CONFIG)} says k {k} of {d_sae:,} latents, which {activation} cannot "
-            "choose; correct it, or get the file again."
+            f"{path.with_name(CONFIG)} divides {d_sae:,} latents into {k} groups, which does not "
+            "come out even; correct it, or get the file again."
         )
     if config.get("signed"):
         W_enc, b_enc, W_dec = doubled(W_enc, b_enc, W_dec)
