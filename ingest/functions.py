@@ -24,10 +24,11 @@ from atlas.ingest.absorption import (
     known_letters,
     letter_words,
 )
-from atlas.ingest.contexts import Batch, batches, by_length, stream_contexts
+from atlas.ingest.contexts import Batch, Context, batches, by_length
 from atlas.ingest.forms import WordForms
 from atlas.ingest.forwards import Forwards
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.joint import JointText, Reader, reference_contexts
+from atlas.ingest.models import HookPoint
 from atlas.ingest.parts import Parts
 from atlas.ingest.probing import Probe, ProbedTokens, probe, probe_metrics
 from atlas.ingest.properties import token_properties
@@ -98,12 +99,12 @@ class Functions:
 
 
 def measure_functions(
-    model: LanguageModel,
+    model: Reader,
     saes: Mapping[str, Placed],
     parts: Mapping[str, Parts],
     reference: Reference,
     forms: WordForms,
-    stream: TokenStream,
+    text: TokenStream | JointText,
     context: int,
     folder: Path,
     progress: Progress | None = None,
@@ -111,7 +112,10 @@ def measure_functions(
     """Probe each SAE for properties of tokens, and look for absorption of first letters.
 
     saes: by their names within the model, on the model's device; parts: what `encode_reference`
-    made of them. Finished SAEs are kept as `folder`/functions-*.json and not measured again.
+    made of them and `text`. Of several models side by side the first one's tokens are looked at,
+    and of these the ones that count in all of them.
+
+    Finished SAEs are kept as `folder`/functions-*.json and not measured again.
     """
     paths = {key: folder / f"functions-{key}.json" for key in saes}
     missing = {key: placed for key, placed in saes.items() if not paths[key].exists()}
@@ -119,9 +123,14 @@ def measure_functions(
         task.advance(len(saes) - len(missing))
         if missing:
             folder.mkdir(parents=True, exist_ok=True)
-            words = _Words(model, missing, reference, forms, stream, context, folder)
-            properties = token_properties(reference, stream, context)
-            tokens = ProbedTokens(properties, np.asarray(stream.document))
+            stream = text.streams[0] if isinstance(text, JointText) else text
+            contexts = list(reference_contexts(model, text, context))
+            words = _Words(model, missing, reference, forms, stream, contexts, folder)
+            tokens = ProbedTokens(
+                token_properties(reference, stream, context),
+                np.asarray(stream.document),
+                _counted(contexts, len(stream)),
+            )
 
             def lane(key: str, placed: Placed) -> Iterator[Stage]:
                 yield [partial(_measure, placed, parts[key], tokens, words, paths[key])]
@@ -137,23 +146,21 @@ class _Words:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: Reader,
         saes: Mapping[str, Placed],
         reference: Reference,
         forms: WordForms,
         stream: TokenStream,
-        context: int,
+        contexts: list[Context],
         folder: Path,
     ) -> None:
         points = all_points(sites for sites, _ in saes.values())
-        contexts = spread(list(stream_contexts(stream, context, model.bos_id)), WORD_TOKENS)
-        read = list(batches(by_length(contexts), _BATCH_TOKENS, model.pad_id))
-        among = np.zeros(len(stream), bool)
-        for batch in read:
-            among[batch.token] = True
+        chosen = spread(contexts, WORD_TOKENS)
+        read = list(batches(by_length(chosen), _BATCH_TOKENS, model.pad_id))
         most = min(WORDS, _NUMBERS // max(model.width(point) for point in points))
+        among = _counted(chosen, len(stream))
         self.words = letter_words(reference, forms, stream, among, most)
-        self._files = {point: folder / f"words-{point}.npy" for point in points}
+        self._files = {point: folder / f"words-{i}.npy" for i, point in enumerate(points)}
         self._gather(model, read, len(stream))
         outputs = {sites.outputs for sites, _ in saes.values()}
         self.known = {points: self._known(points) for points in sorted(outputs)}
@@ -168,7 +175,7 @@ class _Words:
         for path in self._files.values():
             path.unlink(missing_ok=True)
 
-    def _gather(self, model: LanguageModel, read: list[Batch], n_tokens: int) -> None:
+    def _gather(self, model: Reader, read: list[Batch], n_tokens: int) -> None:
         if not len(self.words):
             return
         row = np.full(n_tokens, -1, np.int64)
@@ -190,6 +197,15 @@ class _Words:
 
     def _known(self, points: tuple[HookPoint, ...]) -> list[KnownLetter]:
         return known_letters(self.activations(points), self.words) if len(self.words) else []
+
+
+def _counted(contexts: list[Context], n_tokens: int) -> NDArray[np.bool_]:
+    """Which tokens of the stream count in one of the contexts, (n_tokens,)."""
+    counted = np.zeros(n_tokens, bool)
+    for one in contexts:
+        here = slice(one.first, one.first + len(one.ids))
+        counted[here] = True if one.counted is None else one.counted
+    return counted
 
 
 def _measure(placed: Placed, parts: Parts, tokens: ProbedTokens, words: _Words, path: Path) -> None:

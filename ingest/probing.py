@@ -53,6 +53,9 @@ class Probe:
 class ProbedTokens:
     """The tokens of both splits that probes are fitted and scored on, with their properties.
 
+    Of a split with more than `most` tokens, those of documents at even distances are looked at, and
+    of all only those that are counted.
+
     Attributes:
         row: (n_tokens,) of each token of the corpus its row, -1 where it is not among them; rows of
             the explain split come first.
@@ -61,9 +64,14 @@ class ProbedTokens:
     """
 
     def __init__(
-        self, properties: Mapping[str, Bools], document: NDArray[np.integer], most: int = TOKENS
+        self,
+        properties: Mapping[str, Bools],
+        document: NDArray[np.integer],
+        counted: Bools,
+        most: int = TOKENS,
     ) -> None:
         splits = [_spread_documents(document, split, most) for split in (0, 1)]
+        splits = [tokens[counted[tokens]] for tokens in splits]
         chosen = np.concatenate(splits)
         self.n_explain = len(splits[0])
         self.row = np.full(len(document), -1, np.int32)
