@@ -19,6 +19,7 @@ from atlas.names import HOOKS
         "atlas ingest my.atlas EleutherAI/pythia-70m --corpus stories.txt --layers 2-4",
         "atlas ingest my.atlas gpt2 --corpus NeelNanda/pile-10k --hook resid_pre --k 32",
         "atlas ingest my.atlas models/my-llama --arch topk,jumprelu --width 4x,16x --k 16,32",
+        "atlas ingest my.atlas models/my-llama --arch crosscoder --layers 2 --with gpt2@6",
         "atlas ingest my.atlas gpt2 --sae jbloom/GPT2-Small-SAEs-Reformatted --layers 8",
         "atlas ingest my.atlas models/my-llama --sae trained/ --layers 3 --dry-run",
     ],
@@ -63,6 +64,14 @@ from atlas.names import HOOKS
     "--strategy",
     metavar="NAME[=X]",
     help="layer-group=N, feature-aligned=X or end-to-end; `--arch list` describes them.",
+)
+@click.option(
+    "--with",
+    "partners",
+    metavar="NAME@LAYERS",
+    multiple=True,
+    help="For a crosscoder: read these layers of a model in the atlas, too, at the last token of "
+    "every word (of models with one tokenizer: at every token).",
 )
 @click.option("--log", metavar="DIR", help="Where to write the course of the training as NDJSON.")
 @click.option(

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from atlas.errors import BadInput
 from atlas.ingest.formats.found import Found
 from atlas.ingest.forms import WordForms
+from atlas.ingest.joint import Reader
 from atlas.ingest.models import LanguageModel
 from atlas.ingest.parts import ENTRY_SCHEMA, Parts
 from atlas.ingest.plan import IngestOptions, Plan, PlannedSae
@@ -62,6 +63,8 @@ class FinishedRun:
     reference: Reference
     forms: WordForms
     model: LanguageModel
+    reader: Reader
+    """The model, or it and the others that its crosscoders read."""
     stream: TokenStream
     saes: Sequence[FinishedSae]
 
@@ -332,7 +335,7 @@ def _add_sae(
         f"insert into saes ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
         list(columns.values()),
     )
-    _add_sites(atlas, run.model, sae.sites, sae_id, model_id)
+    _add_sites(atlas, run, sae.sites, sae_id, model_id)
     _add_tensors(atlas, weights, sae_id)
     for metric, value in sae.metrics.items():
         atlas.execute(
@@ -371,17 +374,24 @@ def _add_sae(
     )
 
 
-def _add_sites(
-    atlas: Atlas, model: LanguageModel, sites: Sites, sae_id: int, model_id: int
-) -> None:
+def _add_sites(atlas: Atlas, run: FinishedRun, sites: Sites, sae_id: int, model_id: int) -> None:
     """Where it reads and writes, and which columns of its directions belong to which point."""
+    model_ids = {"": model_id}
+    for partner in run.plan.partners:
+        known = atlas.row("select model_id, sha256 from models where name = ?", [partner.model])
+        if known is None or known[1] != partner.model_sha256:
+            raise BadInput(
+                f"{atlas.path} was replaced by an atlas without the model {partner.model!r} while "
+                "this ingest ran; ingest that model, and give the command again."
+            )
+        model_ids[partner.model] = int(known[0])
     for role, at in (("input", sites.inputs), ("output", sites.outputs)):
         first = 0
         for place, point in enumerate(at):
-            width = model.width(point)
+            width, of = run.reader.width(point), model_ids[point.model]
             atlas.execute(
                 "insert into sae_sites values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [sae_id, role, place, model_id, point.layer, point.hook, first, width],
+                [sae_id, role, place, of, point.layer, point.hook, first, width],
             )
             first += width
 

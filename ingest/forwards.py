@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from torch import Tensor
 
 from atlas.ingest.contexts import Batch
-from atlas.ingest.joint import Ensemble
+from atlas.ingest.joint import Ensemble, members_of
 from atlas.ingest.models import HookPoint, LanguageModel
 from atlas.workers import Stage, n_workers, run_here, run_lanes
 
@@ -75,6 +75,6 @@ def _lane(
 def _twin(model: M) -> M:
     """A copy with modules, and so hooks, of its own, but the very same weights."""
     shared: list[object] = []
-    for one in model.members if isinstance(model, Ensemble) else (model,):
+    for one in members_of(model):
         shared += [*one.model.parameters(), *one.model.buffers(), one.tokenizer]
     return copy.deepcopy(model, {id(one): one for one in shared})

@@ -9,12 +9,16 @@ A document is cut into windows of whole words, each as long as fits the context 
 that all of them read the same text. A word counts that has a last token in every tokenizer. Left
 out are words without one (a token that reaches over the word's end belongs to the next word) and
 words that alone are longer than a context.
+
+Models with one and the same tokenizer meet on tokens instead, and none is left out: what is said
+of words here is then true of tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,7 +28,7 @@ from torch import Tensor
 from atlas.ingest.contexts import Batch, Context, ContextStream, stream_contexts
 from atlas.ingest.corpus import Document
 from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.tokens import TokenStream, align, tokenize_documents
+from atlas.ingest.tokens import TokenStream, align, tokenize_documents, tokenize_ids, tokenizer_hash
 from atlas.ingest.words import word_spans
 
 
@@ -47,15 +51,23 @@ class Ensemble:
         """All of them, the first one first."""
         return (self.first, *self.partners)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What hook points call each member (`HookPoint.model`)."""
+        return ("", *(model.name for model in self.partners))
+
+    @cached_property
+    def one_tokenizer(self) -> bool:
+        """Whether all of them cut texts into the same tokens."""
+        return len({tokenizer_hash(model.tokenizer) for model in self.members}) == 1
+
     def width(self, point: HookPoint) -> int:
         """The length of the activations at `point`; BadInput if its model has no such point."""
         return self.member(point).width(point)
 
     def member(self, point: HookPoint) -> LanguageModel:
         """The model that a point is of."""
-        if not point.model:
-            return self.first
-        return next(model for model in self.partners if model.name == point.model)
+        return self.members[self.names.index(point.model)]
 
     def run(self, batch: Batch, points: Sequence[HookPoint]) -> list[Tensor]:
         """As `LanguageModel.run`: float32 (n_keep, width) at each point, row by row of one word."""
@@ -68,6 +80,11 @@ class Ensemble:
 
 Reader = LanguageModel | Ensemble
 """What activations come from."""
+
+
+def members_of(model: Reader) -> tuple[LanguageModel, ...]:
+    """The models of an ensemble, or the one that is none."""
+    return model.members if isinstance(model, Ensemble) else (model,)
 
 
 @dataclass(frozen=True)
@@ -146,12 +163,19 @@ class JointStream(ContextStream):
 
     def cut(self, texts: Sequence[str]) -> Iterator[Sequence[Context]]:
         """The windows of each text."""
-        encoded = [tokenize_documents(model.tokenizer, texts) for model in self._models.members]
+        members = self._models.members
+        if self._models.one_tokenizer:
+            for ids in tokenize_ids(members[0].tokenizer, texts):
+                token = np.arange(len(ids))
+                readings = [ReadText(ids, token, model.bos_id) for model in members]
+                yield list(word_windows(readings, len(ids), self._limit))
+            return
+        encoded = [tokenize_documents(model.tokenizer, texts) for model in members]
         for text, *of_models in zip(texts, *encoded, strict=True):
             start, end = word_spans(text)
             readings = [
                 ReadText(one.ids, align(one.start, one.end, start, end), model.bos_id)
-                for model, one in zip(self._models.members, of_models, strict=True)
+                for model, one in zip(members, of_models, strict=True)
             ]
             yield list(word_windows(readings, len(start), self._limit))
 
@@ -160,14 +184,13 @@ class JointStream(ContextStream):
 class JointText:
     """The reference corpus as each model of an ensemble reads it, the first one first."""
 
+    models: Ensemble
     streams: tuple[TokenStream, ...]
-    bos_ids: tuple[int | None, ...]
     n_words: int
-    """Of the whole corpus."""
 
     def __len__(self) -> int:
-        """The most positions that can count: the words."""
-        return self.n_words
+        """The most positions that can count."""
+        return len(self.streams[0]) if self.models.one_tokenizer else self.n_words
 
     def windows(self, context: int) -> Iterator[Context]:
         """Those of all documents, in order, of at most `context` tokens in any model."""
@@ -176,19 +199,25 @@ class JointText:
         bounds = [np.searchsorted(one.document, ordinals) for one in self.streams]
         for document in range(n_documents):
             spans = [slice(*one[document : document + 2].tolist()) for one in bounds]
+            if all(span.start < span.stop for span in spans):
+                yield from self._windows_of(spans, context)
+
+    def _windows_of(self, spans: Sequence[slice], context: int) -> Iterator[Context]:
+        """Those of the document whose tokens lie there in each stream."""
+        if self.models.one_tokenizer:
+            words = [np.arange(spans[0].stop - spans[0].start)] * len(spans)
+        else:
             words = [one.word[span] for one, span in zip(self.streams, spans, strict=True)]
-            if not all(map(len, words)):
-                continue
-            # Words are numbered through the corpus.
-            first_word = min(int(one.min()) for one in words)
-            n_words = max(int(one.max()) for one in words) + 1 - first_word
-            readings = [
-                ReadText(stream.token_id[span], word - first_word, bos_id, span.start)
-                for stream, span, word, bos_id in zip(
-                    self.streams, spans, words, self.bos_ids, strict=True
-                )
-            ]
-            yield from word_windows(readings, n_words, context)
+        # Words are numbered through the corpus.
+        first_word = min(int(one.min()) for one in words)
+        n_words = max(int(one.max()) for one in words) + 1 - first_word
+        readings = [
+            ReadText(stream.token_id[span], word - first_word, model.bos_id, span.start)
+            for model, stream, span, word in zip(
+                self.models.members, self.streams, spans, words, strict=True
+            )
+        ]
+        return word_windows(readings, n_words, context)
 
 
 def reference_contexts(

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from atlas.ingest import reference as references
 from atlas.ingest.contexts import ContextStream
+from atlas.ingest.corpus import Corpus
 from atlas.ingest.end_to_end import train_end_to_end
+from atlas.ingest.joint import Ensemble, JointStream
 from atlas.ingest.layer_groups import similar_layers
 from atlas.ingest.models import HookPoint
 from atlas.ingest.plan import Plan, PlannedSae
@@ -81,29 +83,22 @@ def _train(
     work: Workspace,
     progress: Progress,
 ) -> Made:
-    model, plan, corpus = prepared.model, prepared.plan, prepared.corpus
+    plan, corpus = prepared.plan, prepared.corpus
     assert corpus is not None
     done = work.read("trained")
     if done is None:
         begins = references.begins_with(corpus, reference)
-        contexts = ContextStream(
-            corpus,
-            model.tokenizer,
-            plan.context,
-            bos_id=model.bos_id,
-            skip_documents=len(reference.documents) if begins else 0,
-        )
+        contexts = _contexts(prepared, corpus, len(reference.documents) if begins else 0)
         specs = _specs(prepared, stream)
         folder = prepared.options.log
-        train = train_end_to_end if plan.strategy == "end-to-end" else train_saes
-        trained = train(
-            model,
-            [spec for spec, _ in specs],
-            contexts,
-            work.path("training"),
-            progress,
-            record=Record(Path(folder), plan.model) if folder else None,
-        )
+        record = Record(Path(folder), plan.model) if folder else None
+        several, place = [spec for spec, _ in specs], work.path("training")
+        if plan.strategy == "end-to-end":
+            trained = train_end_to_end(
+                prepared.model, several, contexts, place, progress, record=record
+            )
+        else:
+            trained = train_saes(prepared.reader, several, contexts, place, progress, record=record)
         files = _files(plan, work)
         for spec, saes in specs:
             for sae in saes:
@@ -120,6 +115,16 @@ def _train(
                 "are not of held-out text."
             )
     return Made(_load(prepared, work), done["held_out"], done["records"])
+
+
+def _contexts(prepared: Prepared, corpus: Corpus, skip_documents: int) -> ContextStream:
+    """What is trained on, the corpus's first documents left out."""
+    reader, context = prepared.reader, prepared.plan.context
+    if isinstance(reader, Ensemble):
+        return JointStream(corpus, reader, context, skip_documents=skip_documents)
+    return ContextStream(
+        corpus, reader.tokenizer, context, bos_id=reader.bos_id, skip_documents=skip_documents
+    )
 
 
 def _specs(prepared: Prepared, stream: TokenStream) -> list[tuple[Spec, list[PlannedSae]]]:

@@ -42,6 +42,8 @@ class IngestOptions:
     """NAME=VALUE of architectures' own settings."""
     strategy: str | None = None
     """NAME or NAME=VALUE: see `atlas.ingest.sweep.STRATEGIES`."""
+    partners: tuple[str, ...] = ()
+    """NAME@LAYERS of models in the atlas that a crosscoder reads beside this one."""
     sae: str | None = None
     """Published SAEs to import in place of training: a folder, a file, or REPO[:SUBFOLDER]."""
     format: str = "auto"
@@ -80,11 +82,25 @@ class PlannedSae:
     settings: tuple[tuple[str, float], ...] = ()
     published: str | None = None
     """Of an imported one, a hash of its files and how they were read."""
+    partners: tuple[tuple[str, Point], ...] = ()
+    """Hook points of other models that it reads and reconstructs behind those: name and point."""
 
     @property
     def key(self) -> str:
         """Its name within the model, which also names files."""
         return str(self.name).removeprefix(f"{self.name.model}/")
+
+
+@dataclass(frozen=True)
+class Partner:
+    """Another model that crosscoders of a plan read."""
+
+    model: str
+    """Name in the atlas."""
+    model_sha256: str
+    config_sha256: str
+    tokenizer_sha256: str
+    block_path: str
 
 
 @dataclass(frozen=True)
@@ -107,6 +123,7 @@ class Plan:
     seed: int
     corpus: str | None
     """Fingerprint of the training text."""
+    partners: tuple[Partner, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -145,7 +162,7 @@ def parse_count(text: str, option: str) -> int:
     return count
 
 
-def parse_layers(text: str, n_layers: int) -> tuple[int, ...]:
+def parse_layers(text: str, n_layers: int, option: str = "--layers") -> tuple[int, ...]:
     """'0,2-4' → (0, 2, 3, 4) and 'all' → every layer; BadInput outside 0 … n_layers − 1."""
     if text.strip() == "all":
         return tuple(range(n_layers))
@@ -153,15 +170,15 @@ def parse_layers(text: str, n_layers: int) -> tuple[int, ...]:
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip(), re.ASCII)
         if not match:
-            raise BadInput(f"--layers {text!r} is no list of layers; write it as 0,2-4 or all.")
+            raise BadInput(f"{option} {text!r} is no list of layers; write it as 0,2-4 or all.")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise BadInput(
-                f"--layers {text!r} counts down at {part.strip()}; write {last}-{first}."
+                f"{option} {text!r} counts down at {part.strip()}; write {last}-{first}."
             )
         if last >= n_layers:
             raise BadInput(
-                f"--layers {text!r} names layer {last}, but the model has layers 0 to "
+                f"{option} {text!r} names layer {last}, but the model has layers 0 to "
                 f"{n_layers - 1}; choose among these."
             )
         layers.update(range(first, last + 1))
@@ -221,6 +238,8 @@ def check_options(options: IngestOptions) -> None:
         parse_count(k, "--k")
     parse_settings(options.settings)
     check_variant(options.variant)
+    if options.partners and options.sae is not None:
+        raise BadInput("--with is for crosscoders that are trained; leave it out, or --sae.")
     if options.name is not None:
         check_model_name(options.name)
     parse_hooks(options.hook)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from atlas.ingest import reference as references
 from atlas.ingest.corpus import Corpus, open_corpus
 from atlas.ingest.formats.found import Found
 from atlas.ingest.imports import find_published
+from atlas.ingest.joint import Ensemble, Reader
 from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.partners import KnownModel, LoadedPartner, load_partners
 from atlas.ingest.plan import (
     Circumstances,
     IngestOptions,
@@ -29,7 +32,7 @@ from atlas.ingest.plan import (
     parse_layers,
 )
 from atlas.ingest.reference import Reference
-from atlas.ingest.sites import Sites
+from atlas.ingest.sites import Sites, all_points
 from atlas.ingest.sweep import parse_strategy, sweep
 from atlas.ingest.tokens import tokenizer_hash
 from atlas.ingest.workspace import work_root
@@ -61,10 +64,17 @@ class Prepared:
     """The atlas's, or None where this ingest will choose one."""
     done: bool
     """The atlas has these SAEs, made by this very plan."""
+    partners: tuple[LanguageModel, ...] = ()
+    """Models of the atlas that crosscoders read beside this one."""
+
+    @cached_property
+    def reader(self) -> Reader:
+        """What the SAEs read: the model, or it and its partners."""
+        return Ensemble(self.model, self.partners) if self.partners else self.model
 
     def summary(self) -> dict[str, object]:
         """What `--dry-run` shows."""
-        plan, model = self.plan, self.model
+        plan, model, reader = self.plan, self.model, self.reader
         if self.reference is None:
             assert self.corpus is not None
             n_tokens = parse_count(self.options.reference_tokens, "--reference-tokens")
@@ -73,17 +83,16 @@ class Prepared:
             n_tokens = self.reference.n_characters // 4
             measured = f"the atlas's own {self.reference.name}, {self.reference.n_words:,} words"
         weights = sum(
-            sum(model.width(HookPoint(*point)) for point in sae.inputs + sae.outputs)
-            * sae.d_sae
-            * 4
-            for sae in plan.saes
+            sum(map(reader.width, sites.inputs + sites.outputs)) * sae.d_sae * 4
+            for sae, sites in zip(plan.saes, map(sites_of, plan.saes), strict=True)
         )
         entries = sum(n_tokens * (sae.k or 0) for sae in plan.saes) * _BYTES_PER_ACTIVATION
         shown: dict[str, object] = {
             "atlas": str(self.path),
-            "model": f"{plan.model} ({model.model_type}, {model.n_layers} layers, d_model "
-            f"{model.d_model}, {model.n_parameters:,} parameters)",
+            "model": _described_model(model),
         }
+        for i, partner in enumerate(self.partners):
+            shown["with" + " " * i] = _described_model(partner)
         for i, sae in enumerate(plan.saes):
             shown["SAEs" if i == 0 else " " * i] = self._described(sae)
         if self.corpus is not None and not self.found:
@@ -100,8 +109,10 @@ class Prepared:
         size = f"{sae.arch}, d_sae {sae.d_sae:,}" + (f", k {sae.k}" if sae.k else "")
         found = self.found.get(sae.key)
         origin = f"; {found.format}: {found.why}" if found else ""
-        reads = " + ".join(str(HookPoint(*point)) for point in sae.inputs)
-        sites = f" reads {reads}" if sae.inputs != ((sae.name.layer, sae.name.hook),) else ""
+        inputs = sites_of(sae).inputs
+        reads = " + ".join(map(str, inputs))
+        plain = inputs == (HookPoint(sae.name.layer, sae.name.hook),)
+        sites = "" if plain else f" reads {reads}"
         return f"{sae.name} ({size}{sites}{origin})"
 
     def _state(self) -> str:
@@ -110,10 +121,18 @@ class Prepared:
 
 
 def sites_of(sae: PlannedSae) -> Sites:
-    """The hook points of a planned SAE."""
+    """The hook points of a planned SAE, those of other models last."""
+    beside = tuple(HookPoint(*point, name) for name, point in sae.partners)
     return Sites(
-        tuple(HookPoint(*point) for point in sae.inputs),
-        tuple(HookPoint(*point) for point in sae.outputs),
+        tuple(HookPoint(*point) for point in sae.inputs) + beside,
+        tuple(HookPoint(*point) for point in sae.outputs) + beside,
+    )
+
+
+def _described_model(model: LanguageModel) -> str:
+    return (
+        f"{model.name} ({model.model_type}, {model.n_layers} layers, d_model {model.d_model}, "
+        f"{model.n_parameters:,} parameters)"
     )
 
 
@@ -139,14 +158,15 @@ def prepare(
     )
     model.check_context(options.context)
     tokenizer_sha256 = tokenizer_hash(model.tokenizer)
-    known_weights, known_tokenizer = known.models.get(name, (model.sha256, tokenizer_sha256))
-    if known_weights != model.sha256 or known_tokenizer != tokenizer_sha256:
-        other = "model" if known_weights != model.sha256 else "tokenizer for the model"
+    before = known.models.get(name)
+    if before and (before.sha256, before.tokenizer_sha256) != (model.sha256, tokenizer_sha256):
+        other = "model" if before.sha256 != model.sha256 else "tokenizer for the model"
         raise MadeOtherwise(
             f"{path} has another {other} named {name!r} already; give this one another name with "
             "--name."
         )
-    saes, found = _choose_saes(options, model)
+    partners = load_partners(options, name, known.models, path)
+    saes, found = _choose_saes(options, model, partners)
     strategy = None if options.sae else parse_strategy(options.strategy)
     plan = Plan(
         model=name,
@@ -160,6 +180,7 @@ def prepare(
         context=options.context,
         seed=options.seed,
         corpus=None if found else fingerprint,
+        partners=tuple(partner.plan() for partner in partners),
     )
     circumstances = Circumstances(
         reference=known.reference.sha256
@@ -179,11 +200,22 @@ def prepare(
         )
     if path.exists() and not done:
         check_writable(path)
-    return Prepared(path, options, plan, circumstances, model, text, found, known.reference, done)
+    return Prepared(
+        path,
+        options,
+        plan,
+        circumstances,
+        model,
+        text,
+        found,
+        known.reference,
+        done,
+        tuple(partner.model for partner in partners),
+    )
 
 
 def _choose_saes(
-    options: IngestOptions, model: LanguageModel
+    options: IngestOptions, model: LanguageModel, partners: Sequence[LoadedPartner]
 ) -> tuple[tuple[PlannedSae, ...], dict[str, Found]]:
     def width(point: Point) -> int:
         return model.width(HookPoint(*point))
@@ -191,7 +223,12 @@ def _choose_saes(
     if options.sae is not None:
         return find_published(options, model.name, model.n_layers, width)
     layers = parse_layers(options.layers, model.n_layers)
-    return sweep(options, model.name, layers, width), {}
+    beside = {partner.model.name: partner.layers for partner in partners}
+    saes = sweep(options, model.name, layers, width, beside)
+    reader = Ensemble(model, [partner.model for partner in partners])
+    for point in all_points(map(sites_of, saes)):
+        reader.width(point)  # told now if there is no such point
+    return saes, {}
 
 
 @dataclass(frozen=True)
@@ -199,8 +236,8 @@ class _Known:
     """What the atlas holds already; nothing where there is none yet."""
 
     reference: Reference | None = None
-    models: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Model's name → hashes of its weights and of its tokenizer."""
+    models: dict[str, KnownModel] = field(default_factory=dict)
+    """By name."""
     plans: dict[str, str] = field(default_factory=dict)
     """SAE's name → hash of the plan that made it."""
 
@@ -209,12 +246,12 @@ def _read_known(path: Path, wait: float) -> _Known:
     if path.exists():
         with Atlas.open(path, wait=wait) as atlas:
             models = atlas.rows(
-                "select models.name, models.sha256, tokenizers.sha256"
+                "select models.name, models.sha256, tokenizers.sha256, source, revision, block_path"
                 " from models join tokenizers using (tokenizer_id)"
             )
             return _Known(
                 references.of_atlas(atlas),
-                {name: (weights, tokenizer) for name, weights, tokenizer in models},
+                {name: KnownModel(*facts) for name, *facts in models},
                 dict(atlas.rows("select name, plan from saes join runs using (run_id)")),
             )
     if path.with_name(f"{path.name}.wal").exists():

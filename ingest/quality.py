@@ -18,7 +18,6 @@ SAE's y is its x. BOS and padding count nowhere.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,11 +28,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atlas.ingest.contexts import Batch, Context, batches, by_length, stream_contexts
+from atlas.ingest.contexts import Context, batches, by_length
 from atlas.ingest.forwards import Forwards
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.joint import JointText, Reader, members_of, reference_contexts
+from atlas.ingest.losses import LossSums, loss_sums
+from atlas.ingest.models import HookPoint
 from atlas.ingest.parts import Parts
-from atlas.ingest.sites import Placed, all_points
+from atlas.ingest.sites import Placed, Sites
 from atlas.ingest.tokens import TokenStream
 from atlas.progress import Progress, Silent
 
@@ -46,9 +47,6 @@ DENSE = 0.1
 
 LEAST_TOKENS = 32
 """Of a batch with fewer tokens the variance is too rough to divide by."""
-
-_AT_ONCE = 1 << 22
-"""Probabilities that are compared at a time: 16 MiB of each temporary array."""
 
 Sums = dict[str, NDArray[np.float64]]
 
@@ -127,66 +125,70 @@ def fidelity(sums: Sums) -> dict[str, float]:
 
 
 def cross_entropies(
-    model: LanguageModel,
+    model: Reader,
     saes: Mapping[str, Placed],
-    stream: TokenStream,
+    stream: TokenStream | JointText,
     context: int,
     folder: Path,
     progress: Progress | None = None,
     max_tokens: int = CE_TOKENS,
     batch_tokens: int = 1 << 11,
 ) -> dict[str, dict[str, float]]:
-    """The model's losses with each SAE spliced in; nothing for a model that is not causal.
+    """The losses of models with each SAE spliced in (`atlas.ingest.losses`).
 
-    saes: by their names within the model, on the model's device. ŷ comes from the activations of
-    the model as it is and takes the place of y at one output point at a time, with the model as it
-    is around it; the losses of a crosscoder are the means over its outputs.
+    saes: by their names within the model, on the model's device. stream: a joint text for an
+    ensemble. The losses of a crosscoder are the means over its outputs; those in models that are
+    not causal are left out, and where all are, there is nothing.
 
     Each batch's sums are kept in `folder`/losses-*.json, so that a killed run measures what is left
     and finds the same numbers, to the bit.
     """
-    if not model.is_causal:
+    if not any(one.is_causal for one in members_of(model)):
         return {key: {} for key in saes}
-    chosen = by_length(spread(list(stream_contexts(stream, context, model.bos_id)), max_tokens))
+    chosen = by_length(spread(list(reference_contexts(model, stream, context)), max_tokens))
     read = list(batches(chosen, batch_tokens, model.pad_id))
     paths = [folder / f"losses-{number:05d}.json" for number in range(len(read))]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, LossSums] = {}
 
     with (progress or Silent()).task("losses", len(read), "batches") as task:
         task.advance(len(read) - len(missing))
 
-        def measure(model: LanguageModel, i: int) -> None:
-            found[i] = _losses(model, saes, read[missing[i]])
+        def measure(model: Reader, i: int) -> None:
+            found[i] = loss_sums(model, saes, read[missing[i]])
 
         def done(i: int) -> None:
             write_json(paths[missing[i]], found.pop(i))
             task.advance()
 
         Forwards(model).each(len(missing), measure, done)
-    batch_sums = [json.loads(path.read_text("utf-8")) for path in paths]
-    n = sum(sums["n"] for sums in batch_sums)
-    if not n:
-        return {key: {} for key in saes}
-    clean = sum(sums["clean"] for sums in batch_sums) / n
-    metrics = {}
-    for key, (sites, _) in saes.items():
-        outputs = [str(point) for point in sites.outputs]
-        times = n * len(outputs)
-        zero = sum(sums["zero"][point] for sums in batch_sums for point in outputs) / times
-        spliced, kl = (
-            sum(sums[name][key][point] for sums in batch_sums for point in outputs) / times
-            for name in ("spliced", "kl")
-        )
-        metrics[key] = {
-            "ce": clean,
-            "ce_spliced": spliced,
-            "ce_zero": zero,
-            "kl": kl,
-            "ce_tokens": float(n),
-        }
-        if zero > clean:
-            metrics[key]["ce_recovered"] = (zero - spliced) / (zero - clean)
+    several: list[LossSums] = [json.loads(path.read_text("utf-8")) for path in paths]
+    return {key: _loss_metrics(several, key, sites) for key, (sites, _) in saes.items()}
+
+
+def _loss_metrics(several: Sequence[LossSums], key: str, sites: Sites) -> dict[str, float]:
+    """The metrics of one SAE from the sums of batches."""
+    n = {model: sum(sums["n"][model] for sums in several) for model in several[0]["n"]}
+    outputs = [point for point in sites.outputs if n.get(point.model)]
+    if not outputs:
+        return {}
+
+    def mean(sums: Callable[[LossSums, HookPoint], float]) -> float:
+        means = (sum(sums(one, point) for one in several) / n[point.model] for point in outputs)
+        return sum(means) / len(outputs)
+
+    clean = mean(lambda sums, point: sums["clean"][point.model])
+    spliced = mean(lambda sums, point: sums["spliced"][key][str(point)])
+    zero = mean(lambda sums, point: sums["zero"][str(point)])
+    metrics = {
+        "ce": clean,
+        "ce_spliced": spliced,
+        "ce_zero": zero,
+        "kl": mean(lambda sums, point: sums["kl"][key][str(point)]),
+        "ce_tokens": float(sum(n[model] for model in {point.model for point in outputs})),
+    }
+    if zero > clean:
+        metrics["ce_recovered"] = (zero - spliced) / (zero - clean)
     return metrics
 
 
@@ -197,60 +199,6 @@ def spread(contexts: list[Context], max_tokens: int) -> list[Context]:
         return contexts
     n = max(1, len(contexts) * max_tokens // n_tokens)
     return [contexts[(2 * i + 1) * len(contexts) // (2 * n)] for i in range(n)]
-
-
-def _losses(model: LanguageModel, saes: Mapping[str, Placed], batch: Batch) -> dict[str, Any]:
-    """Sums over a batch's predictions: their number, losses by point and SAE, and divergences."""
-    points = all_points(sites for sites, _ in saes.values())
-    outputs = {key: [str(point) for point in sites.outputs] for key, (sites, _) in saes.items()}
-    zero = dict.fromkeys((point for sites, _ in saes.values() for point in sites.outputs), 0.0)
-    spliced = {key: dict.fromkeys(names, 0.0) for key, names in outputs.items()}
-    kl = {key: dict.fromkeys(names, 0.0) for key, names in outputs.items()}
-    n, clean = 0, 0.0
-    # A part at a time, whose log-probabilities are kept while all SAEs are held against them.
-    for part in model.divide(batch):
-        activations: dict[HookPoint, Tensor] = {}
-        expected, targets = model.log_probs(part, {p: _keep(activations, p) for p in points})
-        n += len(targets)
-        clean += _loss(expected, targets)
-        for point in zero:
-            zero[point] += float(model.loss(part, {point: torch.zeros_like})[0])
-        for key, (sites, sae) in saes.items():
-            x, _ = sites.gather(activations)
-            widths = [model.width(point) for point in sites.outputs]
-            y_hat = torch.split(sae.decode(sae.encode(x), x), widths, dim=1)
-            for point, instead in zip(sites.outputs, y_hat, strict=True):
-                got, _ = model.log_probs(part, {point: _put(instead)})
-                spliced[key][str(point)] += _loss(got, targets)
-                kl[key][str(point)] += _divergence(expected, got)
-    by_name = {str(point): total for point, total in zero.items()}
-    return {"n": n, "clean": clean, "zero": by_name, "spliced": spliced, "kl": kl}
-
-
-def _keep(kept: dict[HookPoint, Tensor], point: HookPoint) -> Callable[[Tensor], Tensor]:
-    """A splice that changes nothing and keeps what it sees."""
-
-    def keep(activation: Tensor) -> Tensor:
-        kept[point] = activation
-        return activation
-
-    return keep
-
-
-def _put(instead: Tensor) -> Callable[[Tensor], Tensor]:
-    """A splice that puts `instead` in the place of whatever is there."""
-    return lambda _: instead
-
-
-def _loss(log_probs: Tensor, targets: Tensor) -> float:
-    return -float(log_probs.gather(1, targets[:, None]).sum(dtype=torch.float64))
-
-
-def _divergence(expected: Tensor, got: Tensor) -> float:
-    """Sum over tokens of KL(expected ‖ got), both log-probabilities float32 (n, n_vocab)."""
-    rows = max(1, _AT_ONCE // expected.shape[1])
-    some = zip(torch.split(expected, rows), torch.split(got, rows), strict=True)
-    return math.fsum(float((p.exp() * (p - q)).sum(dtype=torch.float64)) for p, q in some)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from atlas.ingest.commit import FinishedRun, FinishedSae, commit
 from atlas.ingest.corpus import Corpus
 from atlas.ingest.encode import encode_reference
 from atlas.ingest.forms import WordForms
+from atlas.ingest.joint import Ensemble, JointText, Reader
 from atlas.ingest.lens import Lens
 from atlas.ingest.making import make_saes
 from atlas.ingest.models import LanguageModel
@@ -96,16 +97,17 @@ def ingest(
 def _run(
     prepared: Prepared, work: Workspace, started_at: datetime.datetime, progress: Progress
 ) -> FinishedRun:
-    model, plan = prepared.model, prepared.plan
+    model, plan, reader = prepared.model, prepared.plan, prepared.reader
     reference = prepared.reference or _choose_reference(prepared, work, progress)
-    stream = _token_stream(reference, model, work)
+    stream = _token_stream(reference, model, work.path("tokens"))
+    text = _read_text(reference, reader, stream, work)
     made = make_saes(prepared, reference, stream, work, progress)
     verdicts: dict[str, str] = {}
     parts = encode_reference(
-        model, made.saes, stream, plan.context, work.path("activations"), progress
+        reader, made.saes, text, plan.context, work.path("activations"), progress
     )
     losses = cross_entropies(
-        model, made.saes, stream, plan.context, work.path("activations"), progress
+        reader, made.saes, text, plan.context, work.path("activations"), progress
     )
     forms = WordForms.build(reference)
     measured = MeasuredCorpus.build(forms, stream, vocabulary_texts(model.tokenizer), plan.context)
@@ -143,6 +145,7 @@ def _run(
         reference,
         forms,
         model,
+        reader,
         stream,
         finished,
     )
@@ -163,11 +166,23 @@ def _choose_reference(prepared: Prepared, work: Workspace, progress: Progress) -
     return reference
 
 
-def _token_stream(reference: Reference, model: LanguageModel, work: Workspace) -> TokenStream:
-    folder = work.path("tokens")
+def _token_stream(reference: Reference, model: LanguageModel, folder: Path) -> TokenStream:
     if not folder.exists():
         references.stream(reference, model.tokenizer).save(folder)
     return TokenStream.load(folder)
+
+
+def _read_text(
+    reference: Reference, reader: Reader, stream: TokenStream, work: Workspace
+) -> TokenStream | JointText:
+    """The reference corpus as what reads it: the model's `stream`, or the partners' with it."""
+    if not isinstance(reader, Ensemble):
+        return stream
+    beside = [
+        _token_stream(reference, partner, work.path(f"tokens-{number}"))
+        for number, partner in enumerate(reader.partners)
+    ]
+    return JointText(reader, (stream, *beside), reference.n_words)
 
 
 _ADDED = ("resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out")
@@ -177,10 +192,12 @@ _ADDED = ("resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out")
 def _lens(
     unembedding: tuple[torch.Tensor, torch.Tensor] | None, model: LanguageModel, sites: Sites
 ) -> Lens | None:
-    """The logit lens on the last hook point that is written, if that is in the residual stream."""
-    if unembedding is None or sites.outputs[-1].hook not in _ADDED:
+    """The logit lens on the model's last hook point written, if that is in the residual stream."""
+    own = [point for point in sites.outputs if not point.model]
+    if unembedding is None or own[-1].hook not in _ADDED:
         return None
-    return Lens(*unembedding, slice(-model.width(sites.outputs[-1]), None))
+    end = sum(map(model.width, own))
+    return Lens(*unembedding, slice(end - model.width(own[-1]), end))
 
 
 def _now() -> datetime.datetime:

@@ -2,12 +2,14 @@
 
 An SAE's name tells it from its siblings and no more: to `model/layer-hook` come the architecture
 where it is not plain TopK or there are several, the width and the sparsity where there are several.
+A crosscoder's tells the layers and the other models that it reads: 'crosscoder-with-gpt2=0to3'.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from atlas.errors import BadInput
@@ -88,11 +90,13 @@ def sweep(
     model: str,
     layers: Sequence[int],
     width: Callable[[Point], int],
+    partners: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[PlannedSae, ...]:
     """All SAEs of a training, layer by layer.
 
-    width: of the activations at a layer and hook.
+    width: of the activations at a layer and hook. partners: layers of other models, by their names.
     """
+    partners = partners or {}
     architectures = parse_architectures(options.arch)
     widths = parse_list(options.width, "--width")
     ks = [parse_count(k, "--k") for k in parse_list(options.k, "--k")]
@@ -106,10 +110,18 @@ def sweep(
                 f"have {', '.join(sorted(known)) or 'none'}."
             )
     _check_strategy(strategy, architectures, layers)
+    if partners and any(architecture.reads != "several" for architecture in architectures):
+        raise BadInput(
+            f"--with is for crosscoders, which --arch {options.arch} is not; leave it out, or give "
+            "--arch crosscoder."
+        )
     n_copies = MEMBERS if strategy is not None and strategy.name == "feature-aligned" else 1
     planned = []
     for architecture, copy in itertools.product(architectures, range(n_copies)):
-        for inputs, outputs, place in _sites(architecture, options.hook, layers):
+        for inputs, outputs, place in _sites(architecture, options.hook, layers, bool(partners)):
+            beside = tuple(
+                (name, (layer, place[1])) for name, chosen in partners.items() for layer in chosen
+            )
             for size, k in itertools.product(widths, ks):
                 d_sae = parse_width(size, width(inputs[0]))
                 if k > d_sae:
@@ -121,7 +133,8 @@ def sweep(
                     architecture.name
                     if len(architectures) > 1 or architecture.name != "topk"
                     else None,
-                    _range(inputs) if architecture.reads == "several" else None,
+                    _range([layer for layer, _ in inputs]) if len(inputs) > 1 else None,
+                    *(f"with-{_plain(name)}={_range(of)}" for name, of in partners.items()),
                     f"w{d_sae}" if len(widths) > 1 else None,
                     f"k{k}" if len(ks) > 1 else None,
                     f"group{strategy.value:g}"
@@ -141,6 +154,7 @@ def sweep(
                         d_sae,
                         k,
                         tuple(sorted(own.items())),
+                        partners=beside,
                     )
                 )
     names = [str(one.name) for one in planned]
@@ -152,7 +166,7 @@ def sweep(
 
 
 def _sites(
-    architecture: Architecture, hooks: str, layers: Sequence[int]
+    architecture: Architecture, hooks: str, layers: Sequence[int], has_partners: bool
 ) -> list[tuple[tuple[Point, ...], tuple[Point, ...], Point]]:
     """Per dictionary what it reads, what it writes, and the layer and hook in its name."""
     first, second = parse_hooks(hooks)
@@ -165,18 +179,24 @@ def _sites(
             "transcoder."
         )
     if architecture.reads == "several":
-        if len(layers) < 2:
-            raise BadInput(f"{architecture.name} needs at least two --layers.")
+        if len(layers) < 2 and not has_partners:
+            raise BadInput(
+                f"{architecture.name} needs at least two --layers, or another model --with it."
+            )
         points = tuple((at, first) for at in layers)
         return [(points, points, points[0])]
     return [(((at, first),), ((at, first),), (at, first)) for at in layers]
 
 
-def _range(points: tuple[Point, ...]) -> str:
+def _range(layers: Sequence[int]) -> str:
     """'0to4', or '0+2+4' where layers are left out."""
-    layers = [layer for layer, _ in points]
-    whole = layers == list(range(layers[0], layers[-1] + 1))
+    whole = len(layers) > 1 and list(layers) == list(range(layers[0], layers[-1] + 1))
     return f"{layers[0]}to{layers[-1]}" if whole else "+".join(map(str, layers))
+
+
+def _plain(model: str) -> str:
+    """A model's name in the characters that a variant may have."""
+    return re.sub(r"[^\w.+=-]", "_", model)
 
 
 def _check_strategy(
