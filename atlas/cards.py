@@ -13,6 +13,16 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
 @dataclass(frozen=True)
+class Written:
+    """A hook point that the feature writes."""
+
+    site: str
+    """`model/layer-hook`."""
+    share: float | None
+    """Of the sum of the norms of the decoder direction's parts; None if all of them are zero."""
+
+
+@dataclass(frozen=True)
 class Label:
     """One explanation of the feature."""
 
@@ -93,6 +103,10 @@ class FeatureCard:
     layer: int
     hook: str
     index: int
+    reads: tuple[str, ...]
+    """Hook points, `model/layer-hook`, whose activations the SAE reads side by side."""
+    writes: tuple[Written, ...]
+    """Those that it reconstructs: the same in an SAE, others in a transcoder."""
     alive: bool
     density: float
     """Share of the corpus's tokens on which it is active."""
@@ -144,6 +158,7 @@ def card(
         :-1
     ]
     scale = row[-1]
+    reads, writes = _sites(atlas, feature_id)
     return FeatureCard(
         name=name,
         feature_id=feature_id,
@@ -152,6 +167,8 @@ def card(
         layer=layer,
         hook=hook,
         index=index,
+        reads=reads,
+        writes=writes,
         alive=alive,
         density=density,
         n_active=n_active,
@@ -165,6 +182,25 @@ def card(
         contexts=_contexts(atlas, feature_id, contexts),
         neighbours=_neighbours(atlas, feature_id, sae) if similar else (),
     )
+
+
+def _sites(atlas: Atlas, feature_id: int) -> tuple[tuple[str, ...], tuple[Written, ...]]:
+    """What the feature's SAE reads, and what it writes."""
+    if atlas.meta("format") == "1":  # not opened for writing since: every SAE has one hook point
+        ((site,),) = atlas.rows(
+            "select model || '/' || layer || '-' || hook from feature_names where feature_id = ?",
+            [feature_id],
+        )
+        return (site,), (Written(site, 1.0),)
+    reads = atlas.rows(
+        """
+        select site from _sites join features using (sae_id)
+        where feature_id = ? and role = 'input' order by place
+        """,
+        [feature_id],
+    )
+    writes = atlas.rows("select site, share from decoder_norms(?)", [feature_id])
+    return tuple(site for (site,) in reads), tuple(Written(*row) for row in writes)
 
 
 def _labels(atlas: Atlas, feature_id: int) -> tuple[Label, ...]:

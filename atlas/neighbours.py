@@ -2,12 +2,14 @@
 
 By activation, candidates come from the inner products of signatures and are ranked by the exact
 Pearson correlation over the words of the reference corpus. By decoder or encoder, the unit vectors
-of one model are searched, and the cosine is exact. Answers are the same, up to rounding, as those
-of the SQL macro `similar_exact`, which scores every feature.
+of one space (view `sae_spaces`) are searched, and the cosine is exact. Answers are the same, up to
+rounding, as those of the SQL macro `similar_exact`, which scores every feature.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -30,6 +32,19 @@ if TYPE_CHECKING:
 
 MEASURES = ("activation", "decoder", "encoder")
 
+_SPACES = """
+    select spaces.measure, spaces.space, spaces.width, spaces.sae_id
+    from sae_spaces as spaces join saes using (sae_id)
+    order by saes.first_feature_id
+"""
+
+_SPACES_OF_FORMAT_1 = """
+    select unnest(['encoder', 'decoder']), models.name || '/residual', saes.d_in, saes.sae_id
+    from saes join models using (model_id)
+    order by saes.first_feature_id
+"""
+"""An atlas that was never opened for writing since has SAEs of the residual stream alone."""
+
 _MAX_DIGITS = 18
 """Of an index or id: more do not fit the table's BIGINT."""
 
@@ -45,9 +60,7 @@ class Sae:
 
     sae_id: int
     name: str
-    model_id: int
     model: str
-    d_model: int
     first_feature_id: int
     begin: int
     end: int
@@ -62,19 +75,27 @@ class Hits:
 
 
 @dataclass(frozen=True)
-class _Model:
-    """One model's features: the rows of its own matrices are those of its SAEs, one by one."""
+class _Space:
+    """Directions that compare; the rows of their matrix are the features of its SAEs in order."""
 
-    model_id: int
+    measure: str
+    """'decoder' or 'encoder'."""
     name: str
+    width: int
     saes: list[Sae]
     rows: NDArray[np.int64]
-    """Row among all features of each of the model's rows, ascending."""
+    """Row among all features of each of the space's rows, ascending."""
 
     def local(self, sae: Sae) -> tuple[int, int]:
-        """The range of an SAE of this model among the model's rows."""
+        """The range of an SAE of this space among the space's rows."""
         begin = int(np.searchsorted(self.rows, sae.begin))
         return begin, begin + sae.end - sae.begin
+
+    @property
+    def array(self) -> str:
+        """Name of the cached matrix: fit for any file system, and no other space's."""
+        readable = re.sub(r"[^a-z0-9_.+-]+", "_", self.name.lower())[:80]
+        return f"{self.measure}-{readable}-{hashlib.sha256(self.name.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
@@ -106,11 +127,11 @@ class Neighbours:
         self._local = threading.local()
         self._words: _WordActivations | None = None
         self._signatures: FlatIndex | None = None
-        self._directions: dict[tuple[str, int], FlatIndex] = {}
+        self._directions: dict[tuple[str, str], FlatIndex] = {}
         with closing(connect()) as con:
             self.saes = _read_saes(con)
+            self._space_of = _read_spaces(con, self.saes)
             (alive,) = _columns(con, "alive")
-        self._models = _by_model(self.saes)
         self._by_name = {sae.name: sae for sae in self.saes}
         self._begins = np.array([sae.begin for sae in self.saes], np.int64)
         self._firsts = np.array([sae.first_feature_id for sae in self.saes], np.int64)
@@ -166,10 +187,11 @@ class Neighbours:
         """The k nearest features of each of `features`, names or ids, in their order.
 
         by: 'activation' (Pearson's r over words, of which only r > 0 counts as near), 'decoder' or
-        'encoder' (cosine, within one model).
+        'encoder' (cosine, within one space).
         within: name of the SAE or model to search in, '' for everything.
 
-        Features never active have no neighbours and are nobody's.
+        Features never active have no neighbours and are nobody's. BadInput where `within` holds
+        no direction that could be compared.
         """
         if by not in MEASURES:
             raise BadInput(f"by is 'activation', 'decoder' or 'encoder', not {by!r}.")
@@ -207,27 +229,29 @@ class Neighbours:
         within: str,
     ) -> dict[int, Hits]:
         found = {}
-        models: dict[int, list[int]] = {}
+        ids = {sae.sae_id for sae in covered}
+        spaces: dict[str, tuple[_Space, list[int]]] = {}
         for row in rows:
-            models.setdefault(self.sae_of(row).model_id, []).append(row)
-        for model_id, mine in models.items():
-            model = self._models[model_id]
-            ranges = [model.local(sae) for sae in model.saes if sae in covered]
+            space = self._space_of[by, self.sae_of(row).sae_id]
+            spaces.setdefault(space.name, (space, []))[1].append(row)
+        for space, mine in spaces.values():
+            ranges = [space.local(sae) for sae in space.saes if sae.sae_id in ids]
             if not ranges:
                 raise BadInput(
-                    f"Directions compare within one model: {within!r} holds none of "
-                    f"{model.name!r}; leave `within` out, or use by := 'activation'."
+                    f"Directions compare within one space: {within!r} has no {by}s in "
+                    f"{space.name!r} (see `from sae_spaces`); leave `within` out, or compare by "
+                    "activation."
                 )
-            index = self._direction_index(by, model)
-            queries = index.vectors[np.searchsorted(model.rows, mine)]
-            hits = self._cosines(index, model, mine, queries, k + 1 + _SPARE, ranges)
+            index = self._direction_index(space)
+            queries = index.vectors[np.searchsorted(space.rows, mine)]
+            hits = self._cosines(index, space, mine, queries, k + 1 + _SPARE, ranges)
             n_searched = sum(end - begin for begin, end in ranges)
             for place, row in enumerate(mine):
                 score, near = hits[place]
                 if len(score) < k and n_searched > k + 1 + _SPARE:
                     # Nothing but opposite directions and dead features left: score them all.
                     ((score, near),) = self._cosines(
-                        index, model, [row], queries[place : place + 1], n_searched, ranges
+                        index, space, [row], queries[place : place + 1], n_searched, ranges
                     )
                 found[row] = _best(score, near, k)
         return found
@@ -235,20 +259,22 @@ class Neighbours:
     def _cosines(
         self,
         index: FlatIndex,
-        model: _Model,
+        space: _Space,
         rows: list[int],
         queries: NDArray[np.float32],
         n: int,
         ranges: Ranges,
     ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-        """(cosine, row) of the live ones among the n nearest of each query, itself left out."""
+        """(cosine, row) of those with one among the n nearest of each query, itself left out."""
         _, proposed = index.search(queries, n, ranges)
         found = []
         for row, query, candidates in zip(rows, queries, proposed, strict=True):
-            near = model.rows[candidates]
-            usable = (near != row) & self.alive[near]
-            score = index.vectors[candidates[usable]].astype(np.float64) @ query
-            found.append((np.clip(score, -1.0, 1.0), near[usable]))
+            near, vectors = space.rows[candidates], index.vectors[candidates]
+            score = vectors.astype(np.float64) @ query
+            usable = near != row
+            if not score.all():  # rows of zeros, which dead features have, have no cosine
+                usable &= vectors.any(axis=1) & query.any()
+            found.append((np.clip(score[usable], -1.0, 1.0), near[usable]))
         return found
 
     def _correlations(
@@ -301,21 +327,22 @@ class Neighbours:
         shape = (self.n_features, _width(con, "signature"))
         return FlatIndex(self._cache.array("signatures", "<f4", shape, fill))
 
-    def _direction_index(self, by: str, model: _Model) -> FlatIndex:
-        key = (by, model.model_id)
+    def _direction_index(self, space: _Space) -> FlatIndex:
+        key = (space.measure, space.name)
         with self._lock:
             if key not in self._directions:
 
                 def fill(out: NDArray[Any]) -> None:
                     with closing(self._connect()) as con:
-                        _copy_vectors(con, by, out, model.saes)
+                        _copy_vectors(con, space.measure, out, space.saes)
                     norm = np.linalg.norm(out, axis=1, keepdims=True)
                     out /= np.where(norm > 0, norm, 1.0)
-                    out[~self.alive[model.rows]] = 0.0  # nobody's neighbours
+                    out[~self.alive[space.rows]] = 0.0  # nobody's neighbours
 
-                shape = (len(model.rows), model.saes[0].d_model)
-                name = f"{by}-{model.model_id}"
-                self._directions[key] = FlatIndex(self._cache.array(name, "<f4", shape, fill))
+                shape = (len(space.rows), space.width)
+                self._directions[key] = FlatIndex(
+                    self._cache.array(space.array, "<f4", shape, fill)
+                )
             return self._directions[key]
 
     def _load_words(self, con: duckdb.DuckDBPyConnection) -> _WordActivations:
@@ -346,7 +373,7 @@ class Neighbours:
 def _read_saes(con: duckdb.DuckDBPyConnection) -> list[Sae]:
     rows = con.execute(
         """
-        select s.sae_id, s.name, m.model_id, m.name, m.d_model, s.first_feature_id, s.d_sae
+        select s.sae_id, s.name, m.name, s.first_feature_id, s.d_sae
         from saes as s
         join models as m using (model_id)
         order by s.first_feature_id
@@ -354,26 +381,33 @@ def _read_saes(con: duckdb.DuckDBPyConnection) -> list[Sae]:
     ).fetchall()
     saes: list[Sae] = []
     begin = 0
-    for sae_id, name, model_id, model, d_model, first_feature_id, d_sae in rows:
+    for sae_id, name, model, first_feature_id, d_sae in rows:
         end = begin + d_sae
-        saes.append(Sae(sae_id, name, model_id, model, d_model, first_feature_id, begin, end))
+        saes.append(Sae(sae_id, name, model, first_feature_id, begin, end))
         begin = end
     return saes
 
 
-def _by_model(saes: list[Sae]) -> dict[int, _Model]:
-    grouped: dict[int, list[Sae]] = {}
-    for sae in saes:
-        grouped.setdefault(sae.model_id, []).append(sae)
+def _read_spaces(con: duckdb.DuckDBPyConnection, saes: list[Sae]) -> dict[tuple[str, int], _Space]:
+    """The space of every SAE's directions by (measure, sae_id)."""
+    ((format,),) = con.execute("select value from meta where key = 'format'").fetchall()
+    found = con.execute(_SPACES if int(format) > 1 else _SPACES_OF_FORMAT_1).fetchall()
+    by_id = {sae.sae_id: sae for sae in saes}
+    members: dict[tuple[str, str], list[Sae]] = {}
+    widths: dict[tuple[str, str], int] = {}
+    for measure, name, width, sae_id in found:
+        members.setdefault((measure, name), []).append(by_id[sae_id])
+        widths[measure, name] = width
     return {
-        model_id: _Model(
-            model_id,
-            mine[0].model,
-            mine,
-            np.concatenate([np.arange(sae.begin, sae.end) for sae in mine]),
-        )
-        for model_id, mine in grouped.items()
+        (measure, sae.sae_id): space
+        for (measure, name), mine in members.items()
+        for space in [_Space(measure, name, widths[measure, name], mine, _rows(mine))]
+        for sae in mine
     }
+
+
+def _rows(saes: list[Sae]) -> NDArray[np.int64]:
+    return np.concatenate([np.arange(sae.begin, sae.end) for sae in saes])
 
 
 def _columns(con: duckdb.DuckDBPyConnection, *names: str) -> list[NDArray[Any]]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from atlas.cards import Context, FeatureCard
+    from atlas.cards import Context, FeatureCard, Written
 
 _SHADES = ("#fff3d6", "#ffe0a3", "#ffc766", "#ffa329", "#f07800")
 """Backgrounds from weak to strong activation, all light enough for black text."""
@@ -53,7 +53,8 @@ def command(
 
     FEATURE is a name, MODEL/LAYER-HOOK/INDEX, or an id. Contexts are shaded by activation on a
     terminal; in a pipe, « and » mark the token where it peaks. After a word stands on how many of
-    its occurrences the feature is active.
+    its occurrences the feature is active. Of a transcoder or a crosscoder stand the hook points it
+    reads and writes, with each one's share of the decoder's norms.
     """
     from atlas.cards import card
 
@@ -100,6 +101,10 @@ def _print(out: Console, card: FeatureCard) -> None:
 
 
 def _facts(card: FeatureCard) -> Iterator[tuple[str, str]]:
+    writes = tuple(one.site for one in card.writes)
+    if len(writes) > 1 or writes != card.reads:
+        yield "reads", "  ".join(_short(site, card) for site in card.reads)
+        yield "writes", "  ".join(_short(one.site, card) + _share(one) for one in card.writes)
     for label in card.labels:
         score = "no score" if label.score is None else f"{label.score:.2f} {label.scored_by or ''}"
         yield "label", f"{one_line(label.text)}  ({label.method}, {score.strip()})"
@@ -118,6 +123,16 @@ def _facts(card: FeatureCard) -> Iterator[tuple[str, str]]:
     for name, effects in (("promotes", card.promotes), ("suppresses", card.suppresses)):
         if effects:
             yield name, "  ".join(f"{token(e.text)} {e.effect:+.2f}" for e in effects[:_SHOWN])
+
+
+def _short(site: str, card: FeatureCard) -> str:
+    """Without the model where that is the card's."""
+    return site.removeprefix(f"{card.model}/")
+
+
+def _share(one: Written) -> str:
+    """Nothing for the only one, which has it all."""
+    return "" if one.share in (None, 1) else f" ({one.share:.1%} of the norm)"
 
 
 def _shaded(context: Context, strongest: float) -> Text:

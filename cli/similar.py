@@ -31,7 +31,7 @@ from atlas.cli._output import ROW_FORMATS, write_query
     "--by",
     type=click.Choice(["activation", "decoder", "encoder"]),
     default="activation",
-    help="Correlation of activations (any model), or cosine of directions (same model).",
+    help="Correlation of activations (any model), or cosine of directions (same space).",
 )
 @click.option("-k", type=click.IntRange(min=1), default=10, metavar="N", help="How many.")
 @within_option

@@ -40,12 +40,30 @@ DEAD = 3
 
 @dataclass(frozen=True)
 class Site:
-    """One SAE to build."""
+    """One SAE to build; of one hook point, as wide as the model, unless told otherwise."""
 
     model: str
     layer: int
     tokenizer: str
     d_model: int
+    hook: str = "resid_post"
+    variant: str | None = None
+    reads: tuple[tuple[int, str, int], ...] = ()
+    """(layer, hook, width) of every hook point that a transcoder or crosscoder reads."""
+    writes: tuple[tuple[int, str, int], ...] = ()
+
+    @property
+    def name(self) -> str:
+        variant = f"-{self.variant}" if self.variant else ""
+        return f"{self.model}/{self.layer}-{self.hook}{variant}"
+
+    @property
+    def points(self) -> dict[str, tuple[tuple[int, str, int], ...]]:
+        own = ((self.layer, self.hook, self.d_model),)
+        return {"input": self.reads or own, "output": self.writes or own}
+
+    def width(self, role: str) -> int:
+        return sum(width for *_, width in self.points[role])
 
 
 SITES = (
@@ -54,7 +72,7 @@ SITES = (
     Site("toy-b", 0, "pieces", 16),
     Site("toy-c", 2, "characters", 12),
 )
-SAES = tuple(f"{site.model}/{site.layer}-resid_post" for site in SITES)
+SAES = tuple(site.name for site in SITES)
 
 
 def concepts(sae: int, width: int = 24, seed: int = 0) -> np.ndarray:
@@ -65,15 +83,16 @@ def concepts(sae: int, width: int = 24, seed: int = 0) -> np.ndarray:
 
 
 def build_synthetic(
-    path: str | Path, seed: int = 0, documents: int = 40, width: int = 24, forms: int = 0
-) -> Path:
+    path: str | Path, seed: int = 0, documents: int = 40, width: int = 24, forms: int = 0,
+    sites: tuple[Site, ...] = SITES,
+) -> Path:  # fmt: skip
     """Create the atlas `path` and return it.
 
     documents: each of about 60 words; width: features per SAE, the last `DEAD` of them dead;
     forms: distinct word forms, at least those of `FORMS`.
     """
     path = Path(path)
-    tables = build_tables(seed, documents, width, forms)
+    tables = build_tables(seed, documents, width, forms, sites)
     with atlas.create(path) as store:
         con = store.cursor()
         con.begin()
@@ -84,11 +103,13 @@ def build_synthetic(
         con.commit()
         con.close()
         with store.transaction():
-            store.advance_stamp(str((seed, documents, width, forms)))
+            store.advance_stamp(str((seed, documents, width, forms, sites)))
     return path
 
 
-def build_tables(seed: int, documents: int, width: int, forms: int) -> dict[str, pa.Table]:
+def build_tables(
+    seed: int, documents: int, width: int, forms: int, sites: tuple[Site, ...]
+) -> dict[str, pa.Table]:
     """Every table but `meta`, keyed by name."""
     rng = np.random.default_rng([seed, 0])
     vocabulary = _forms(max(forms, len(FORMS)), rng)
@@ -107,8 +128,8 @@ def build_tables(seed: int, documents: int, width: int, forms: int) -> dict[str,
         offsets[name] = first_token
         _add_tokenizer(add, tokenizer_id, name, stream, first_token)
         first_token += len(stream["id"])
-    model_ids = {site.model: n for n, site in enumerate({s.model: s for s in SITES}.values())}
-    for site in {s.model: s for s in SITES}.values():
+    model_ids = {site.model: n for n, site in enumerate({s.model: s for s in sites}.values())}
+    for site in {s.model: s for s in sites}.values():
         add(
             "models", model_id=model_ids[site.model], name=site.model, source="synthetic",
             revision=None, sha256=_sha(site.model), model_type="toy", n_layers=4,
@@ -116,7 +137,7 @@ def build_tables(seed: int, documents: int, width: int, forms: int) -> dict[str,
             block_path="blocks", tokenizer_id=list(streams).index(site.tokenizer), run_id=0,
         )  # fmt: skip
     directions = rng.standard_normal((width, 64))
-    for sae_id, site in enumerate(SITES):
+    for sae_id, site in enumerate(sites):
         noise = np.random.default_rng([seed, 2, sae_id])
         _add_sae(
             add, sae_id, model_ids[site.model], site, width, words, streams[site.tokenizer],
@@ -128,7 +149,10 @@ def build_tables(seed: int, documents: int, width: int, forms: int) -> dict[str,
         started_at=np.datetime64("2026-01-01T00:00:00", "us"),
         ended_at=np.datetime64("2026-01-01T00:01:00", "us"), status="done",
     )  # fmt: skip
-    return {name: pa.concat_tables(map(_table, rows)) for name, rows in columns.items()}
+    return {
+        name: pa.concat_tables(map(_table, rows), promote_options="default")
+        for name, rows in columns.items()
+    }
 
 
 def _table(values: dict[str, Any]) -> pa.Table:
@@ -308,37 +332,67 @@ def _add_sae(
         feature.append(np.full(len(at), index)), token.append(at), strength.append(q[at])
     feature_, token_, q_ = map(np.concatenate, (feature, token, strength))
     add(
-        "saes", sae_id=sae_id, model_id=model_id, name=SAES[sae_id], layer=site.layer,
-        hook="resid_post", variant=None, architecture="topk", activation="topk", d_in=site.d_model,
-        d_sae=width, d_out=site.d_model, k=4, first_feature_id=first, input_scale=1.25,
+        "saes", sae_id=sae_id, model_id=model_id, name=site.name, layer=site.layer, hook=site.hook,
+        variant=site.variant, architecture="topk", activation="topk", d_in=site.width("input"),
+        d_sae=width, d_out=site.width("output"), k=4, first_feature_id=first, input_scale=1.25,
         output_scale=1.25, normalize="none", quality=None, conventions=None,
-        pre_bias=np.zeros((1, site.d_model), "f4"), b_dec=np.zeros((1, site.d_model), "f4"),
-        scale=SCALE, context=32, source="trained", sha256=_sha(SAES[sae_id]), train_tokens=100_000,
-        held_out=True, run_id=0,
+        pre_bias=np.zeros((1, site.width("input")), "f4"),
+        b_dec=np.zeros((1, site.width("output")), "f4"), scale=SCALE, context=32, source="trained",
+        sha256=_sha(site.name), train_tokens=100_000, held_out=True, run_id=0,
     )  # fmt: skip
-    alive = np.bincount(feature_, minlength=width) > 0
-    metrics = {
-        "l0": len(q_) / n_tokens, "dead_share": 1 - alive.mean(), "explained_variance": 0.8,
-        "ce": 2.0, "ce_spliced": 2.2, "ce_zero": 5.0, "ce_recovered": (5.0 - 2.2) / (5.0 - 2.0),
-    }  # fmt: skip
-    add(
-        "sae_metrics", sae_id=np.full(len(metrics), sae_id, "i4"), metric=list(metrics),
-        value=np.array(list(metrics.values()), "f8"), run_id=np.zeros(len(metrics), "i4"),
-        version=np.ones(len(metrics), "i4"),
-    )  # fmt: skip
-    add(
-        "sae_sites", sae_id=np.full(2, sae_id, "i4"), role=["input", "output"],
-        place=np.zeros(2, "i4"), model_id=np.full(2, model_id, "i4"),
-        layer=np.full(2, site.layer, "i4"), hook=["resid_post"] * 2,
-        first_column=np.zeros(2, "i4"), width=np.full(2, site.d_model, "i4"),
-    )  # fmt: skip
+    for role, points in site.points.items():
+        widths = np.array([one[2] for one in points], "i4")
+        add(
+            "sae_sites", sae_id=np.full(len(points), sae_id, "i4"), role=[role] * len(points),
+            place=np.arange(len(points), dtype="i4"),
+            model_id=np.full(len(points), model_id, "i4"),
+            layer=np.array([one[0] for one in points], "i4"), hook=[one[1] for one in points],
+            first_column=(np.cumsum(widths) - widths).astype("i4"), width=widths,
+        )  # fmt: skip
     add(
         "activations", feature_id=first + feature_, token=first_token + token_, q=q_,
     )  # fmt: skip
     signatures = _add_statistics(
         add, sae_id, first, width, words, stream, first_token, feature_, token_, q_
     )
-    _add_directions(add, first, site, stream, directions[concept], signatures, rng)
+    max_cosine = _add_directions(add, first, site, stream, directions[concept], signatures, rng)
+    density = np.bincount(feature_, minlength=width) / n_tokens
+    metrics = {
+        "l0": len(q_) / n_tokens, "dead_share": (density == 0).mean(),
+        "dense_share": (density > 0.1).mean(), "explained_variance": 0.8, "fvu": 1 - 0.8,
+        "ce": 2.0, "ce_spliced": 2.2, "ce_zero": 5.0, "ce_recovered": (5.0 - 2.2) / (5.0 - 2.0),
+        "kl": 0.25, "decoder_max_cosine": max_cosine.mean(),
+        "decoder_near_share": (max_cosine > 0.7).mean(), **_add_functions(add, sae_id),
+    }  # fmt: skip
+    add(
+        "sae_metrics", sae_id=np.full(len(metrics), sae_id, "i4"), metric=list(metrics),
+        value=np.array(list(metrics.values()), "f8"), run_id=np.zeros(len(metrics), "i4"),
+        version=np.ones(len(metrics), "i4"),
+    )  # fmt: skip
+
+
+def _add_functions(add: Any, sae_id: int) -> dict[str, float]:
+    """Add made-up probes and absorption; return the metrics that they come to."""
+    accuracy = np.array([[0.7, 0.8], [0.6, 0.9]]) - 0.01 * sae_id
+    sizes, properties = (1, 5), ("capital", "first_of_word")
+    for i, property in enumerate(properties):
+        for j, k in enumerate(sizes):
+            add(
+                "probes", sae_id=np.int32(sae_id), property=property, k=np.int32(k),
+                features=pa.array([list(range(i, i + k))], pa.list_(pa.int32())), n_tokens=1000,
+                n_positive=100, balanced_accuracy=accuracy[i, j], f1=0.5, auc=0.75,
+            )  # fmt: skip
+    for letter, main, absorbers in (("a", [3], [4]), ("s", [5, 6], [])):
+        add(
+            "absorptions", sae_id=np.int32(sae_id), letter=letter, probe_f1=0.9,
+            main=pa.array([main], pa.list_(pa.int32())), main_f1=0.8, n_words=10,
+            full_share=0.2 * len(absorbers), fraction=0.3,
+            absorbers=pa.array([absorbers], pa.list_(pa.int32())),
+        )  # fmt: skip
+    return {f"sparse_probing_k{k}": accuracy[:, j].mean() for j, k in enumerate(sizes)} | {
+        "absorption_full": 0.1, "absorption_fraction": 0.3, "absorption_splits": 1.5,
+        "absorption_main_f1": 0.8, "absorption_letters": 2.0,
+    }  # fmt: skip
 
 
 def word_maxima(
@@ -456,19 +510,26 @@ def _examples(
 def _add_directions(
     add: Any, first: int, site: Site, stream: dict[str, Any], directions: np.ndarray,
     signatures: np.ndarray, rng: np.random.Generator,
-) -> None:  # fmt: skip
-    """Decoders of one concept point the same way in every SAE of the same width, up to noise."""
-    width = len(directions)
-    decoder = directions[:, : site.d_model] + 0.3 * rng.standard_normal((width, site.d_model))
+) -> np.ndarray:  # fmt: skip
+    """Decoders of one concept point the same way in every SAE of the same width, up to noise.
+
+    Returns each one's largest cosine to another, (width,).
+    """
+    width, d_in, d_out = len(directions), site.width("input"), site.width("output")
+    decoder = directions[:, :d_out] + 0.3 * rng.standard_normal((width, d_out))
     decoder /= np.linalg.norm(decoder, axis=1, keepdims=True)
-    encoder = decoder + 0.05 * rng.standard_normal(decoder.shape)
+    max_cosine = (decoder @ decoder.T - 2 * np.eye(width)).max(axis=1).astype("f4")
+    read = decoder if d_in == d_out else directions[:, :d_in]
+    encoder = read + 0.05 * rng.standard_normal((width, d_in))
     add(
         "vectors", feature_id=first + np.arange(width), encoder=encoder.astype("f4"),
         encoder_bias=np.zeros(width, "f4"), threshold=pa.nulls(width, pa.float32()),
-        decoder=decoder.astype("f4"), signature=signatures,
+        decoder=decoder.astype("f4"), signature=signatures, max_cosine=max_cosine,
     )  # fmt: skip
+    if not site.points["output"][-1][1].startswith(("resid", "mlp_out")):
+        return max_cosine.astype("f8")
     unembedding = rng.standard_normal((site.d_model, len(stream["texts"])))
-    effects = decoder @ unembedding
+    effects = decoder[:, -site.d_model :] @ unembedding
     effects -= effects.mean(axis=1, keepdims=True)
     order = np.argsort(-effects, axis=1)
     ranks = np.r_[np.arange(1, EFFECTS_KEPT + 1), -np.arange(1, EFFECTS_KEPT + 1)].astype("i4")
@@ -478,3 +539,4 @@ def _add_directions(
         token_id=picked.ravel().astype("i4"), rank=np.tile(ranks, width),
         effect=np.take_along_axis(effects, picked, axis=1).ravel().astype("f4"),
     )  # fmt: skip
+    return max_cosine.astype("f8")

@@ -14,6 +14,14 @@ from tests.synthetic import build_synthetic
 
 # Check → damage that it must see.
 DAMAGE = {
+    "absorptions_sound": [
+        "update absorptions set absorbers = main where letter = 'a'",
+        "update absorptions set main = [100]",
+        "update absorptions set full_share = 0 where letter = 'a'",
+        "update absorptions set fraction = 2",
+        "update absorptions set n_words = 0",
+        "insert into absorptions from absorptions where letter = 'a'",
+    ],
     "activations_ordered": [
         "insert into activations values (3, 0, 1)",
         "create temp table kept as select * from activations order by token;"
@@ -76,15 +84,35 @@ DAMAGE = {
         "update labels set scored_by = null",
         "update labels set score = 'nan'::double where feature_id = 3",
     ],
+    "max_cosines": [
+        "update vectors set max_cosine = max_cosine - 0.01",
+        "update vectors set decoder = list_transform(decoder, lambda x: -x) where feature_id = 0",
+    ],
     "metrics_sound": [
+        "update sae_metrics set value = value + 0.5 where metric = 'l0'",
+        "update sae_metrics set value = 0.25 where metric = 'dense_share'",
+        "update sae_metrics set value = 0.3 where metric = 'fvu'",
+        "update sae_metrics set value = 0.5 where metric = 'decoder_max_cosine'",
+        "update probes set balanced_accuracy = 0.5",
+        "update absorptions set fraction = 0 where letter = 'a'",
+        "update sae_metrics set value = 4 where metric = 'ce_spliced'",
+        "update sae_metrics set value = -1 where metric = 'kl'",
         "update sae_metrics set value = 'inf'::double where metric = 'ce'",
-        "update sae_metrics set value = value + 0.01 where metric = 'l0'",
+        "update sae_metrics set version = 1000 where metric = 'ce'",
+        "update sae_metrics set metric = 'loss' where metric = 'ce'",
         "insert into sae_metrics from sae_metrics where metric = 'ce'",
     ],
     "names_match": [
         "update saes set layer = 2 where sae_id = 1",
         "update models set name = 'toy-z' where model_id = 1",
         "update models set n_layers = 1 where model_id = 0",
+    ],
+    "probes_sound": [
+        "update probes set features = [100] where k = 1",
+        "update probes set features = [1, 2] where k = 1",
+        "update probes set n_positive = n_tokens",
+        "update probes set auc = 1.5",
+        "insert into probes from probes where property = 'capital'",
     ],
     "quantiles": [
         "update features set quantiles_q = list_reverse(quantiles_q)",
@@ -104,6 +132,12 @@ DAMAGE = {
         "delete from sae_sites where sae_id = 1 and role = 'output'",
         "update sae_sites set width = 3 where sae_id = 0 and role = 'input'",
         "update sae_sites set first_column = 1 where sae_id = 0",
+    ],
+    "spaces_sound": [
+        "update sae_sites set width = 3 where sae_id = 0 and role = 'input'",
+        "update models set d_model = 12 where model_id = 0",
+        "update sae_sites set hook = 'mlp_act', layer = 0 where model_id = 0; update sae_sites set"
+        " width = 8 where sae_id = 0",
     ],
     "token_effects_ranked": [
         "update token_effects set rank = rank + 1 where rank > 2",

@@ -1,7 +1,9 @@
--- Cosine of two features' decoder directions; null unless both are of one model.
+-- Cosine of two features' decoder directions; null unless both live in one space (see sae_spaces).
 --
--- Directions of different models live in different spaces, whatever their widths. All hook points
--- of one model read and write its residual stream, so across layers the cosine has a meaning.
+-- Directions of different models live in different spaces, whatever their widths, and so do heads,
+-- neurons and the residual stream of one model. All hook points on the residual stream share its
+-- coordinates, so across layers the cosine has a meaning. For a crosscoder and an SAE, see
+-- site_cosines.
 --
 -- feature_a, feature_b: name or id
 --
@@ -13,7 +15,7 @@ create or replace macro decoder_cosine(feature_a, feature_b) as (
             feature_id(feature_b) as id_b
     )
     select if(
-        saes_a.model_id = saes_b.model_id and len(a.decoder) = len(b.decoder),
+        space_a.space = space_b.space,
         _cosine(
             list_inner_product(a.decoder::double[], b.decoder::double[]),
             list_inner_product(a.decoder::double[], a.decoder::double[]),
@@ -24,8 +26,10 @@ create or replace macro decoder_cosine(feature_a, feature_b) as (
     from asked
     join vectors as a on a.feature_id = asked.id_a
     join features as features_a on features_a.feature_id = asked.id_a
-    join saes as saes_a on saes_a.sae_id = features_a.sae_id
+    join sae_spaces as space_a
+        on space_a.sae_id = features_a.sae_id and space_a.measure = 'decoder'
     join vectors as b on b.feature_id = asked.id_b
     join features as features_b on features_b.feature_id = asked.id_b
-    join saes as saes_b on saes_b.sae_id = features_b.sae_id
+    join sae_spaces as space_b
+        on space_b.sae_id = features_b.sae_id and space_b.measure = 'decoder'
 );

@@ -3,7 +3,7 @@
 -- A word's activation is the largest over its tokens, so the two may be of any models.
 -- n_words, n_a, n_b, n_both: words in all, and those on which A, B and both are active
 -- pearson, jaccard, sufficiency, necessity, mutual_information, activation_cosine: see each macro
--- decoder_cosine: null unless both features are of one model
+-- decoder_cosine: null unless both directions live in one space
 --
 -- feature_a, feature_b: name or id
 --

@@ -4,8 +4,9 @@
 -- reference corpus, so models with different tokenizers meet. FAISS proposes candidates by their
 -- signatures (sketches of these activations), and the exact r, from the stored activations,
 -- decides; only features with r > 0 are listed. By 'decoder' or 'encoder', the score is the exact
--- cosine of the directions, and only features of the same model are compared. Features that are
--- never active are left out, and give no rows. Rows come best first; equal scores go by feature_id.
+-- cosine of the directions, and only features whose directions live in the same space are compared
+-- (see sae_spaces; for a crosscoder's part at one hook point, similar_at). Features that are never
+-- active are left out, and give no rows. Rows come best first; equal scores go by feature_id.
 --
 -- feature: name or id, also a column of them: the calls of a join are answered in batches
 -- k: how many

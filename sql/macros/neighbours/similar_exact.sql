@@ -5,7 +5,7 @@
 --
 -- feature: name or id
 -- k: how many
--- by: 'activation' (Pearson's r over words), 'decoder' or 'encoder' (cosine, within the model)
+-- by: 'activation' (Pearson's r over words), 'decoder' or 'encoder' (cosine, within the space)
 -- within: name of the model or SAE to search in; null for everything
 --
 --     from similar_exact('stdlib-a/1-resid_post/12', k := 5)
@@ -24,25 +24,31 @@ asked as (
         within as within,
         saes_in(within) as sae_ids
 ),
+held as (
+    select
+        sae_spaces.measure,
+        sae_spaces.space,
+        list(sae_spaces.sae_id) as sae_ids
+    from sae_spaces
+    group by sae_spaces.measure, sae_spaces.space
+),
 own as (
     select
         features.feature_id,
         features.word_sum_q,
         features.word_sum_q2,
-        saes.model_id,
         asked.measure,
         case
-            when asked.measure = 'activation'
-            or list_has_any(asked.sae_ids, saes_in(models.name)) then asked.sae_ids
-            else error(
-                'Directions compare within one model: ''' || asked.within || ''' holds none of '''
-                || models.name || '''; leave `within` out, or use by := ''activation''.'
-            )::integer[]
+            when asked.measure = 'activation' then asked.sae_ids
+            when list_has_any(asked.sae_ids, held.sae_ids) then
+                list_intersect(asked.sae_ids, held.sae_ids)
+            else error(_apart(asked.within, asked.measure, held.space))::integer[]
         end as sae_ids
     from asked
     join features on features.feature_id = asked.feature_id
-    join saes on saes.sae_id = features.sae_id
-    join models on models.model_id = saes.model_id
+    left join sae_spaces
+        on sae_spaces.sae_id = features.sae_id and sae_spaces.measure = asked.measure
+    left join held on held.measure = sae_spaces.measure and held.space = sae_spaces.space
     where features.alive
 ),
 own_words as (
@@ -95,8 +101,7 @@ scored as (
             list_inner_product(theirs.direction, theirs.direction)
         ) as score
     from own
-    join saes on saes.model_id = own.model_id
-    join features on features.sae_id = saes.sae_id
+    join features on list_contains(own.sae_ids, features.sae_id)
     join _directions as theirs
         on theirs.feature_id = features.feature_id and theirs.measure = own.measure
     join _directions as mine
