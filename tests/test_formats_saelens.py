@@ -47,7 +47,7 @@ def test_what_it_is_and_where_it_belongs(name, architecture, activation, k, plac
 
 
 def test_declared_metrics():
-    assert found_in(SAELENS / "batchtopk_final").declared == {"l0": 3.5}
+    assert found_in(SAELENS / "batchtopk_final").declared == {"l0": 3.5, "dead_share": 2 / 16}
     (l0,) = found_in(SAELENS / "before_6").declared.values()
     assert l0 == pytest.approx(float((10 ** torch.linspace(-4, -0.5, 16)).sum()))
     assert found_in(SAELENS / "standard").declared == {}

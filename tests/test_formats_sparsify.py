@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -64,6 +66,28 @@ def test_signed_latents_of_versions_before(tmp_path):
     acts = torch.zeros_like(pre).scatter(1, index, pre.gather(1, index))
     assert (acts < 0).any()
     assert_same_codes(found.load(), x, acts, acts @ stored["W_dec"] + stored["b_dec"])
+
+
+def test_transcoders_that_were_not_yet_recorded(tmp_path):
+    """Until February 2025 only the skip connection tells, and b_dec is taken off the input."""
+    folder = changed(SPARSIFY / "skip_transcoder", tmp_path / "a")
+    (path,) = folder.rglob("cfg.json")
+    config = json.loads(path.read_text())
+    del config["transcode"]
+    path.write_text(json.dumps(config))
+    found = found_in(folder)
+    assert (found.inputs, found.outputs) == (((5, "mlp_in"),), ((5, "mlp_out"),))
+    sae = found.load()
+    assert torch.equal(sae.pre_bias, sae.b_dec)
+    assert "before February 2025" in " ".join(found.conventions["notes"])
+
+
+def test_a_folder_for_each_seed(tmp_path):
+    for seed in (0, 1):
+        changed(SPARSIFY / "topk" / "layers.5", tmp_path / "layers.5" / f"seed{seed}")
+    found = read_dictionaries(str(tmp_path))
+    assert [one.place for one in found] == ["layers.5/seed0", "layers.5/seed1"]
+    assert all(one.inputs == ((5, "resid_post"),) for one in found)
 
 
 def test_a_folder_of_hook_points(tmp_path):

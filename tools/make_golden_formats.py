@@ -93,7 +93,7 @@ def trained(
     What is expected of a checkpoint is what the final SAE made of it computes.
     """
     sae_class, config_class = get_sae_training_class(architecture)
-    metadata = SAEMetadata(**_HOOK, l0=3.5) if final else SAEMetadata(**_HOOK)
+    metadata = SAEMetadata(**_HOOK, l0=3.5, num_dead_features=2) if final else SAEMetadata(**_HOOK)
     sae = sae_class(
         config_class(d_in=D, d_sae=N, normalize_activations=norm, metadata=metadata, **config)
     )

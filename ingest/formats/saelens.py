@@ -28,7 +28,6 @@ from atlas.ingest.formats.found import (
     doubled,
     gated_threshold,
     read_json,
-    safetensors_shapes,
     setting,
 )
 from atlas.ingest.formats.saelens_config import Config
@@ -47,7 +46,7 @@ def _detect(source: Source) -> list[Found]:
 
 def _found(source: Source, path: Path) -> Found:
     config = Config.read(path.with_name(CONFIG), source.full_path(path))
-    shapes = Tensors(path, safetensors_shapes(path), partial(torch.empty, 0))
+    shapes = Tensors.open(path)
     d_sae, d_out = shapes.shape("W_dec", 2)
     d_in = d_out if config.tied else shapes.shape("W_enc", 2)[0]
     config.check_sizes(d_in, d_sae, d_out)
@@ -71,7 +70,7 @@ def _found(source: Source, path: Path) -> Found:
 
 def _declared(path: Path, config: Config, d_sae: int) -> dict[str, float]:
     """What the configuration states, or the sum of how often each latent was active."""
-    declared = config.declared()
+    declared = config.declared(d_sae)
     sparsity = path.with_name(SPARSITY)
     if "l0" not in declared and sparsity.exists():
         frequency = 10 ** Tensors.open(sparsity).take("sparsity", d_sae).double()

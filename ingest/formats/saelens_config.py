@@ -89,7 +89,7 @@ class Config:
         published = read_json(path)
         before_6 = not isinstance(published.get("metadata"), dict)
         if before_6:
-            flat, metadata = _modernised(published, path), published
+            flat = _modernised(published, path)
             metadata = published | {"hook_name": _old_hook(published)}
         else:
             flat, metadata = published, published["metadata"]
@@ -176,16 +176,26 @@ class Config:
         if self.kind in ("topk", "abstopk"):
             return checked_k(setting(self.flat, "k", int, self.path), d_sae, self.path)
         if self.kind == "matching_pursuit":
-            most = self.flat.get("max_iterations")
-            return d_in if most is None else int(most)
-        trained = self.metadata.get("training_architecture_details") or {}
-        aim = self.flat.get("k") or trained.get("k") or trained.get("target_l0")
-        return None if aim is None else round(float(aim))
+            if self.flat.get("max_iterations") is None:
+                return d_in
+            return int(setting(self.flat, "max_iterations", int, self.path))
+        trained = self._nested("training_architecture_details")
+        aims = (self.flat.get("k"), trained.get("k"), trained.get("target_l0"))
+        return next((round(aim) for aim in aims if isinstance(aim, int | float)), None)
 
     @property
     def residual_threshold(self) -> float:
         """Of matching pursuit: the length of what is left at which it stops."""
-        return float(self.flat.get("residual_threshold", 1e-2))
+        return float(
+            setting(
+                {"residual_threshold": 1e-2} | self.flat, "residual_threshold", float, self.path
+            )
+        )
+
+    def _nested(self, key: str) -> dict[str, Any]:
+        """A part of the metadata that is missing or empty as often as not."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, dict) else {}
 
     def check_sizes(self, d_in: int, d_sae: int, d_out: int) -> None:
         """BadInput if the sizes of the tensors are not those it states."""
@@ -228,21 +238,24 @@ class Config:
         place = place_of_module(module, side) if side in ("input", "output") else None
         return place or place_of_transformer_lens(name) or place_of_module(name)
 
-    def declared(self) -> dict[str, float]:
-        """Metrics stated in it."""
-        l0 = self.metadata.get("l0")
-        return {"l0": float(l0)} if isinstance(l0, int | float) and not self.before_6 else {}
+    def declared(self, d_sae: int) -> dict[str, float]:
+        """Metrics stated in it: of the end of training."""
+        if self.before_6:
+            return {}
+        l0, dead = self.metadata.get("l0"), self.metadata.get("num_dead_features")
+        stated = {"l0": l0, "dead_share": dead / d_sae if isinstance(dead, int | float) else None}
+        return {name: float(v) for name, v in stated.items() if isinstance(v, int | float)}
 
     # What is told of it ---------------------------------------------------------------------
 
     def _centred_model(self) -> bool:
-        loading = self.metadata.get("model_from_pretrained_kwargs") or {}
+        loading = self._nested("model_from_pretrained_kwargs")
         return bool(loading.get("center_writing_weights", self.of_centred_release))
 
     def _tell(self) -> None:
         """Write the notes."""
         note = self.notes.append
-        if self.name == "batchtopk" or self.name == "matryoshka_batchtopk":
+        if self.kind == "batchtopk":
             note("A checkpoint of a training: topk_threshold is the threshold of every latent.")
         elif self.architecture != self._architecture.ours:
             note(f"Trained as {self.architecture}, published as {self.name}.")
@@ -275,7 +288,7 @@ class Config:
         self._tell_processing()
 
     def _tell_processing(self) -> None:
-        loading = self.metadata.get("model_from_pretrained_kwargs") or {}
+        loading = self._nested("model_from_pretrained_kwargs")
         processed = sorted(key for key, value in loading.items() if value is True)
         if self.centred:
             whence = "its configuration" if loading else "SAELens's list of releases"
@@ -307,8 +320,8 @@ class Config:
                 )
             if self.normalize in ("layer_norm", "constant_norm_rescale", "covariance_whitening"):
                 raise BadInput(
-                    f"{self.path} is a transcoder with normalize_activations {self.normalize!r}, "
-                    "which would undo on its output what belongs to its input; it is not imported."
+                    f"{self.path} is a transcoder with normalize_activations {self.normalize!r} of "
+                    "its input alone, which the atlas does not compute; it is not imported."
                 )
         if self.tied and self.flat.get("stop_on_duplicate_support") is False:
             raise BadInput(
@@ -328,7 +341,7 @@ class Config:
         self._refuse_processing()
 
     def _refuse_processing(self) -> None:
-        loading = self.metadata.get("model_from_pretrained_kwargs") or {}
+        loading = self._nested("model_from_pretrained_kwargs")
         changed = [
             key
             for key in ("fold_value_biases", "refactor_factored_attn_matrices")

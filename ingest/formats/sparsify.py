@@ -5,12 +5,15 @@
     ŷ    = acts @ W_dec + b_dec + x @ W_skip.T                           W_dec (N, d)
 
 as eai-sparsify 1.3.3 computes it, and as versions before did, whose `signed` keeps the k largest
-magnitudes. The folder is named after the Hugging Face module whose output is read ('layers.5.mlp');
-a transcoder reads that module's input. Nothing says which model.
+magnitudes. The folder is named after the Hugging Face module whose output is read ('layers.5.mlp'),
+with another for each seed in it if there were several; a transcoder reads that module's input.
+Nothing says which model, nor, from November 2024 to February 2025, what is a transcoder: then
+b_dec was taken from the input of those, too.
 """
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,6 @@ from atlas.ingest.formats.found import (
     known,
     place_of_module,
     read_json,
-    safetensors_shapes,
     setting,
 )
 from atlas.sae import SaeWeights
@@ -42,12 +44,14 @@ _KNOWN = {
     "expansion_factor",
     "k",
     "multi_topk",
+    "naive_decoder",
     "normalize_decoder",
     "num_latents",
     "signed",
     "skip_connection",
     "transcode",
 }
+"""Every entry that a version has had; naive_decoder chose an implementation."""
 
 
 def _detect(source: Source) -> list[Found]:
@@ -70,17 +74,16 @@ def _found(source: Source, path: Path) -> Found:
     )
     d_in = setting(config, "d_in", int, config_path)
     d_sae = _latents(config, d_in, config_path)
-    shapes = Tensors(path, safetensors_shapes(path), partial(torch.empty, 0))
-    if shapes.shape("encoder.weight", 2) != (d_sae, d_in):
+    stored = Tensors.open(path).shape("encoder.weight", 2)
+    if stored != (d_sae, d_in):
         raise BadInput(
             f"{config_path} says {d_sae:,} latents of {d_in:,} dimensions, but encoder.weight in "
-            f"{path.name} is {shapes.shapes['encoder.weight']}; they do not belong together."
+            f"{path.name} is {stored}; they do not belong together."
         )
-    transcode, hookpoint = bool(config.get("transcode", False)), path.parent.resolve().name
-    inputs, outputs, notes = _sites(hookpoint, transcode)
-    notes += _notes(config)
+    folder = path.parent.resolve()
+    hookpoint = folder.parent.name if re.fullmatch(r"seed\d+", folder.name) else folder.name
+    inputs, outputs, notes = _sites(hookpoint, _is_transcoder(config))
     signed = bool(config.get("signed", False))
-    load = partial(_load, path, config, activation, d_in, d_sae)
     return Found(
         format="sparsify",
         why=f"{CONFIG} with k and expansion_factor beside {WEIGHTS} with encoder.weight",
@@ -93,8 +96,8 @@ def _found(source: Source, path: Path) -> Found:
         d_out=d_in,
         architecture=_architecture(config),
         declared={},
-        conventions={"published": config, "notes": notes},
-        load=load,
+        conventions={"published": config, "notes": notes + _notes(config)},
+        load=partial(_load, path, config, activation, d_in, d_sae),
     )
 
 
@@ -104,12 +107,15 @@ def _latents(config: dict[str, Any], d_in: int, path: Path) -> int:
     return stated or d_in * int(setting(config, "expansion_factor", int, path))
 
 
+def _is_transcoder(config: dict[str, Any]) -> bool:
+    """As stated, or where that was not yet stated, by a connection that only transcoders had."""
+    return bool(config.get("transcode", config.get("skip_connection", False)))
+
+
 def _architecture(config: dict[str, Any]) -> str:
-    if config.get("skip_connection"):
-        return "skip-transcoder" if config.get("transcode") else "skip-topk"
-    if config.get("transcode"):
-        return "transcoder"
-    return "groupmax" if config.get("activation") == "groupmax" else "topk"
+    if _is_transcoder(config):
+        return "skip-transcoder" if config.get("skip_connection") else "transcoder"
+    return str(config.get("activation", "topk"))
 
 
 def _sites(
@@ -139,7 +145,11 @@ def _notes(config: dict[str, Any]) -> list[str]:
     if config.get("transcode"):
         notes.append("A transcoder: b_dec is not taken from the input.")
     elif "transcode" not in config:
-        notes.append("Of a version before transcoders: b_dec is taken from the input.")
+        kind = "a transcoder, for its skip connection" if _is_transcoder(config) else "an SAE"
+        notes.append(
+            "Of a version before February 2025, which did not record transcoders: taken for "
+            f"{kind}, with b_dec taken from the input."
+        )
     if config.get("signed"):
         notes.append("Each signed latent i is two: i where positive, d_sae / 2 + i where negative.")
     if config.get("multi_topk"):
