@@ -7,11 +7,23 @@ before its `load` is called, and nothing in a file is ever executed.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from atlas.errors import BadInput
-from atlas.ingest.formats import dictionary_learning, gemma_scope, saelens, sparsify
+from atlas.ingest.formats import (
+    circuit_tracer,
+    dictionary_learning,
+    gemma_scope,
+    goodfire,
+    llama_scope,
+    llamascopium,
+    openai,
+    qwen_scope,
+    saelens,
+    sparsify,
+)
 from atlas.ingest.formats.found import Format, Found, Source, first_line
 
 _FORMATS: tuple[Format, ...] = (
@@ -20,6 +32,12 @@ _FORMATS: tuple[Format, ...] = (
     gemma_scope.FORMAT_2,
     sparsify.FORMAT,
     dictionary_learning.FORMAT,
+    openai.FORMAT,
+    llama_scope.FORMAT,
+    llamascopium.FORMAT,
+    qwen_scope.FORMAT,
+    goodfire.FORMAT,
+    circuit_tracer.FORMAT,
 )
 
 FORMATS = {format.name: format for format in _FORMATS}
@@ -54,6 +72,9 @@ def read_dictionaries(
     if not found:
         raise BadInput(_nothing(files, list(formats)))
     _check_unambiguous(files, found)
+    if files.commit:
+        commit = {"commit": files.commit}
+        found = [replace(one, conventions=one.conventions | commit) for one in found]
     return sorted(found, key=lambda one: _natural(one.place))
 
 
@@ -100,7 +121,8 @@ def _open(source: str, revision: str | None) -> Source:
         for file in _listing(root)
         if not part or file == PurePosixPath(part) or PurePosixPath(part) in file.parents
     )
-    return Source(source, root, inside, repository)
+    commit = root.name if root.parent.name == "snapshots" else None
+    return Source(source, root, inside, repository, commit)
 
 
 def _listing(folder: Path) -> tuple[PurePosixPath, ...]:

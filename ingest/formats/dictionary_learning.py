@@ -19,7 +19,13 @@ import torch
 from torch import Tensor
 
 from atlas.errors import BadInput
-from atlas.ingest.formats.canonical import checked_k, constant_threshold, linear_pair, unit_decoder
+from atlas.ingest.formats.canonical import (
+    checked_k,
+    constant_threshold,
+    linear_pair,
+    plain,
+    unit_decoder,
+)
 from atlas.ingest.formats.found import (
     Format,
     Found,
@@ -267,7 +273,7 @@ def _found(source: Source, path: Path, config_path: Path) -> Found:
         d_out=d_in,
         architecture=architecture,
         declared=_declared(path.parent / "eval_results.json"),
-        conventions={"published": whole, "notes": [*notes, *unplaced]},
+        conventions={"published": plain(whole), "notes": [*notes, *unplaced]},
         load=partial(_load, path, config, name, (d_in, d_sae)),
     )
 

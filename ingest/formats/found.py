@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import math
 import pickle
 import re
 import zipfile
@@ -381,7 +382,8 @@ def setting(config: Mapping[str, Any], name: str, kind: type[Any], path: Path) -
     """An entry of a configuration that must be there and of that type; BadInput otherwise."""
     value = config.get(name)
     accepted = (int, float) if kind is float else kind
-    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+    wrong = not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool))
+    if wrong or (isinstance(value, float) and not math.isfinite(value)):
         seen = "is missing" if name not in config else f"is {value!r}"
         raise BadInput(
             f"{name!r} {seen} in {path}, where {_KINDS[kind]} is needed; correct it, or get the "
