@@ -42,6 +42,8 @@ class FinishedSae:
     tables: Path
     """Folder of the Parquet files that `analyze` wrote, one a table."""
     metrics: dict[str, float]
+    functions: dict[str, pa.Table]
+    """Rows of `probes` and `absorptions`, without sae_id."""
     held_out: bool | None
     record: list[dict[str, float]]
     """The course of its training."""
@@ -343,6 +345,8 @@ def _add_sae(
             " ? as run_id, (select version from metrics where metrics.metric = ?) as version",
             [sae_id, metric, value, run_id, metric],
         )
+    for table, rows in sae.functions.items():
+        _insert_rows(atlas, f"insert into {table} by name select {sae_id} as sae_id, *", rows)
     for metric, value in (found.declared if found else {}).items():
         atlas.execute("insert into declared_metrics values (?, ?, ?)", [sae_id, metric, value])
     course = [

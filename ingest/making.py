@@ -93,9 +93,16 @@ def _train(
         folder = prepared.options.log
         record = Record(Path(folder), plan.model) if folder else None
         several, place = [spec for spec, _ in specs], work.path("training")
-        if plan.strategy == "end-to-end":
+        strategy = parse_strategy(plan.strategy)
+        if strategy is not None and strategy.name == "end-to-end":
             trained = train_end_to_end(
-                prepared.model, several, contexts, place, progress, record=record
+                prepared.model,
+                several,
+                contexts,
+                place,
+                progress,
+                record=record,
+                share=strategy.value,
             )
         else:
             trained = train_saes(prepared.reader, several, contexts, place, progress, record=record)
@@ -133,7 +140,6 @@ def _specs(prepared: Prepared, stream: TokenStream) -> list[tuple[Spec, list[Pla
     strategy = parse_strategy(plan.strategy)
     if strategy is None or strategy.name != "layer-group":
         return [(Spec(sae.key, (sites_of(sae),), _config(plan, sae)), [sae]) for sae in plan.saes]
-    assert strategy.value is not None
     points = tuple(dict.fromkeys(HookPoint(*sae.inputs[0]) for sae in plan.saes))
     groups = similar_layers(prepared.model, points, round(strategy.value), stream, plan.context)
     specs = []

@@ -23,6 +23,8 @@ from atlas.ingest.commit import FinishedRun, FinishedSae, commit
 from atlas.ingest.corpus import Corpus
 from atlas.ingest.encode import encode_reference
 from atlas.ingest.forms import WordForms
+from atlas.ingest.functions import measure_functions
+from atlas.ingest.geometry import decoder_metrics, read_max_cosines
 from atlas.ingest.joint import Ensemble, JointText, Reader
 from atlas.ingest.lens import Lens
 from atlas.ingest.making import make_saes
@@ -110,7 +112,13 @@ def _run(
         reader, made.saes, text, plan.context, work.path("activations"), progress
     )
     forms = WordForms.build(reference)
-    measured = MeasuredCorpus.build(forms, stream, vocabulary_texts(model.tokenizer), plan.context)
+    measured = MeasuredCorpus.build(
+        forms,
+        stream,
+        vocabulary_texts(model.tokenizer),
+        plan.context,
+        text.windows(plan.context) if isinstance(text, JointText) else None,
+    )
     unembedding = model.unembedding()
     tables = {key: work.path("tables", key) for key in made.saes}
     n_features = sum(sae.d_sae for sae in plan.saes)
@@ -123,13 +131,28 @@ def _run(
             task.advance(weights.d_sae)
 
         run_lanes(itertools.starmap(lane, made.saes.items()))
+    functions = measure_functions(
+        reader,
+        made.saes,
+        parts,
+        reference,
+        forms,
+        text,
+        plan.context,
+        work.path("activations"),
+        progress,
+    )
     finished = [
         FinishedSae(
             sae,
             *made.saes[sae.key],
             parts[sae.key],
             tables[sae.key],
-            reconstruction_metrics(parts[sae.key]) | losses[sae.key],
+            reconstruction_metrics(parts[sae.key])
+            | losses[sae.key]
+            | decoder_metrics(read_max_cosines(tables[sae.key]))
+            | functions[sae.key].metrics(),
+            functions[sae.key].tables(),
             made.held_out,
             made.records.get(sae.key, []),
             prepared.found.get(sae.key),

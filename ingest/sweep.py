@@ -8,6 +8,7 @@ A crosscoder's tells the layers and the other models that it reads: 'crosscoder-
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,16 +31,17 @@ MEMBERS = 2
 """SAEs that feature-aligned training trains together."""
 
 STRATEGIES = {
-    "layer-group": "N contiguous groups of similar layers, each with one SAE that its layers share "
-    "(Ghilardi et al. 2024, arXiv 2410.21508)",
-    "feature-aligned": "two SAEs at a time, with a reward of weight X for directions that both "
-    "learn (Marks et al. 2024, arXiv 2411.01220)",
-    "end-to-end": "the divergence of the model's predictions in place of the activations' error "
-    "(Braun et al. 2024, arXiv 2405.12241)",
+    "layer-group": "=2: so many groups of similar, contiguous layers, each with one SAE that its "
+    "layers share (Ghilardi et al. 2024, arXiv 2410.21508)",
+    "feature-aligned": "=0.1: two SAEs at a time, with a reward of that weight for directions that "
+    "both learn (Marks et al. 2024, arXiv 2411.01220)",
+    "end-to-end": "=0.5: for that share of the training, at its end, the loss is also how far the "
+    "model's predictions change (Braun et al. 2024, arXiv 2405.12241; Karvonen 2025, arXiv "
+    "2503.17272)",
 }
-"""Ways of training that any architecture can be combined with; the first two take =N or =X."""
+"""Ways of training that any architecture can be combined with, each with its number's default."""
 
-_DEFAULTS = {"layer-group": 2.0, "feature-aligned": 0.1}
+_DEFAULTS = {"layer-group": 2.0, "feature-aligned": 0.1, "end-to-end": 0.5}
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,10 @@ class Strategy:
     """A way of training."""
 
     name: str
-    value: float | None
+    value: float
 
     def __str__(self) -> str:
-        return self.name if self.value is None else f"{self.name}={self.value:g}"
+        return f"{self.name}={self.value:g}"
 
 
 def parse_strategy(text: str | None) -> Strategy | None:
@@ -60,16 +62,15 @@ def parse_strategy(text: str | None) -> Strategy | None:
     name, equals, number = text.partition("=")
     if name not in STRATEGIES:
         raise BadInput(f"--strategy {text!r} is none of {', '.join(STRATEGIES)}.")
-    value = _DEFAULTS.get(name)
+    value = _DEFAULTS[name]
     if equals:
         try:
             value = float(number)
         except ValueError:
-            value = None
-        if name not in _DEFAULTS or value is None or not value > 0:
+            value = math.nan
+        whole = name != "layer-group" or value.is_integer()
+        if not (0 < value < math.inf and whole) or (name == "end-to-end" and value > 1):
             raise BadInput(f"--strategy {text!r}: {number!r} is no number that {name} can take.")
-    if name == "layer-group" and value != round(value or 0):
-        raise BadInput(f"--strategy {text!r}: the number of groups must be whole.")
     return Strategy(name, value)
 
 
@@ -210,7 +211,7 @@ def _check_strategy(
                 f"--strategy {strategy} is for SAEs that reconstruct what they read, not for "
                 f"{architecture.name}."
             )
-    if strategy.name == "layer-group" and not 1 <= (strategy.value or 0) < len(layers):
+    if strategy.name == "layer-group" and not 1 <= strategy.value < len(layers):
         raise BadInput(
             f"--strategy {strategy}: {len(layers)} layers make 1 to {len(layers) - 1} groups."
         )
