@@ -2,6 +2,22 @@
 
 `read_dictionaries` says what it found and why. A source may hold many dictionaries; none is read
 before its `load` is called, and nothing in a file is ever executed.
+
+    saelens              SAELens 6.54.12 and before 6       scale or whitening of the input, lengths
+                                                            of decoder rows, gate, signs
+    gemma-scope          Lieberum et al. 2024               scale of the embeddings
+    gemma-scope-2        Google DeepMind 2025               -
+    sparsify             eai-sparsify 1.3.3 and before      signs
+    dictionary-learning  dictionary-learning 0.1.0          lengths of decoder rows, gate
+    openai               openai/sparse_autoencoder 4965b94  -
+    llama-scope          Language-Model-SAEs 1e710367       average norms, lengths of decoder rows
+    llamascopium         Language-Model-SAEs 95281ac        lengths of decoder rows (in thresholds)
+    qwen-scope           model cards, arXiv 2605.11887      -
+    goodfire             model cards of January 2025        -
+    circuit-tracer       circuit-tracer 4bb8c0e             several outputs into one, side by side
+
+The second column is whose code or text each module follows, the third what it folds into the form
+of `atlas.sae`. `Found.conventions` says it of each dictionary.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ threshold already when they are saved.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,15 +55,14 @@ def _auto_encoder(tensors: Tensors, config: Config) -> SaeWeights:
     if not torch.allclose(norms, torch.ones_like(norms)):  # as from_pretrained does
         W_enc, b_enc, W_dec = unit_decoder(W_enc, b_enc, W_dec)
     bias = tensors.take("bias", W_enc.shape[0])
-    architecture = "p-anneal" if config.get("trainer_class") == "PAnnealTrainer" else "standard"
-    return _weights(architecture, "relu", W_enc, b_enc, W_dec, bias, pre_bias=bias)
+    return _weights(config, "relu", W_enc, b_enc, W_dec, bias, pre_bias=bias)
 
 
 def _auto_encoder_new(tensors: Tensors, config: Config) -> SaeWeights:
     """Code f = relu(encoder(x)), x̂ = decoder(f): biases in both and none before the encoder."""
     W_enc, b_enc, W_dec = linear_pair(tensors)
     b_dec = tensors.take("decoder.bias", W_dec.shape[1])
-    return _weights("standard", "relu", W_enc, b_enc, W_dec, b_dec)
+    return _weights(config, "relu", W_enc, b_enc, W_dec, b_dec)
 
 
 def _gated(tensors: Tensors, config: Config) -> SaeWeights:
@@ -76,7 +77,7 @@ def _gated(tensors: Tensors, config: Config) -> SaeWeights:
     threshold = gated_threshold(gate, magnitude, r_mag)
     scaled = W_enc * r_mag.exp()
     return _weights(
-        "gated", "jumprelu", scaled, magnitude, W_dec, bias, pre_bias=bias, threshold=threshold
+        config, "jumprelu", scaled, magnitude, W_dec, bias, pre_bias=bias, threshold=threshold
     )
 
 
@@ -85,14 +86,14 @@ def _jump_relu(tensors: Tensors, config: Config) -> SaeWeights:
     W_enc, b_enc, W_dec, b_dec = _plain(tensors)
     target = config.get("target_l0")
     return _weights(
-        "jumprelu",
+        config,
         "jumprelu",
         W_enc,
         b_enc,
         W_dec,
         b_dec,
         threshold=tensors.take("threshold", len(b_enc)),
-        k=round(target) if isinstance(target, int | float) else None,
+        k=round(target) if isinstance(target, int | float) and math.isfinite(target) else None,
     )
 
 
@@ -102,53 +103,71 @@ def _top_k(tensors: Tensors, config: Config) -> SaeWeights:
     b_dec = tensors.take("b_dec", W_dec.shape[1])
     k = _k(tensors, config, len(b_enc))
     tensors.ignore("threshold")
-    return _weights("topk", "topk", W_enc, b_enc, W_dec, b_dec, pre_bias=b_dec, k=k)
+    return _weights(config, "topk", W_enc, b_enc, W_dec, b_dec, pre_bias=b_dec, k=k)
 
 
 def _batch_top_k(tensors: Tensors, config: Config) -> SaeWeights:
     """Code f = relu(pre) [relu(pre) > threshold] with pre = encoder(x - b_dec)."""
     W_enc, b_enc, W_dec = linear_pair(tensors)
     b_dec = tensors.take("b_dec", W_dec.shape[1])
-    return _with_threshold("batchtopk", tensors, config, W_enc, b_enc, W_dec, b_dec)
+    return _with_threshold(tensors, config, W_enc, b_enc, W_dec, b_dec)
 
 
 def _matryoshka(tensors: Tensors, config: Config) -> SaeWeights:
     """The same of (x - b_dec) @ W_enc + b_enc; all groups are active after training."""
     W_enc, b_enc, W_dec, b_dec = _plain(tensors)
     tensors.ignore("group_sizes")
-    return _with_threshold("matryoshka", tensors, config, W_enc, b_enc, W_dec, b_dec)
+    return _with_threshold(tensors, config, W_enc, b_enc, W_dec, b_dec)
 
 
-_CLASSES: dict[str, Callable[[Tensors, Config], SaeWeights]] = {
-    "AutoEncoder": _auto_encoder,
-    "AutoEncoderNew": _auto_encoder_new,
-    "GatedAutoEncoder": _gated,
-    "JumpReluAutoEncoder": _jump_relu,
-    "AutoEncoderTopK": _top_k,
-    "BatchTopKSAE": _batch_top_k,
-    "MatryoshkaBatchTopKSAE": _matryoshka,
+_AT_INFERENCE = "Computed with its threshold of inference."
+_NEVER_SET = (
+    "Its threshold of inference was never set (training ended before threshold_start_step), so the "
+    "k largest activations of each input are kept."
+)
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A `dict_class`: what it is called here, how its file is read, what is to be told of it."""
+
+    architecture: str
+    read: Callable[[Tensors, Config], SaeWeights]
+    note: str | None = None
+
+
+_CLASSES = {
+    "AutoEncoder": _Class(
+        "standard",
+        _auto_encoder,
+        "Decoder rows are scaled to length 1 and activations by what the rows lose, as the library "
+        "does by default when it loads this class.",
+    ),
+    "AutoEncoderNew": _Class("standard", _auto_encoder_new),
+    "GatedAutoEncoder": _Class(
+        "gated", _gated, "The gate is folded into a threshold: b_mag - b_gate exp(r_mag)."
+    ),
+    "JumpReluAutoEncoder": _Class(
+        "jumprelu",
+        _jump_relu,
+        "b_dec is not subtracted from the input: the file cannot say so, and the class does not by "
+        "default.",
+    ),
+    "AutoEncoderTopK": _Class(
+        "topk",
+        _top_k,
+        "The running threshold in the file is not used, as in the class's encode.",
+    ),
+    "BatchTopKSAE": _Class("batchtopk", _batch_top_k, _AT_INFERENCE),
+    "MatryoshkaBatchTopKSAE": _Class("matryoshka", _matryoshka, _AT_INFERENCE),
 }
 
-_ARCHITECTURES = {
-    "AutoEncoder": "standard",
-    "AutoEncoderNew": "standard",
-    "GatedAutoEncoder": "gated",
-    "JumpReluAutoEncoder": "jumprelu",
-    "AutoEncoderTopK": "topk",
-    "BatchTopKSAE": "batchtopk",
-    "MatryoshkaBatchTopKSAE": "matryoshka",
-}
 
-_NOTES = {
-    "AutoEncoder": "Decoder rows are scaled to length 1 and activations by what the rows lose, as "
-    "the library does by default when it loads this class.",
-    "GatedAutoEncoder": "The gate is folded into a threshold: b_mag - b_gate exp(r_mag).",
-    "JumpReluAutoEncoder": "b_dec is not subtracted from the input: the file cannot say so, and "
-    "the class does not by default.",
-    "AutoEncoderTopK": "The running threshold in the file is not used, as in the class's encode.",
-    "BatchTopKSAE": "Computed with its threshold of inference.",
-    "MatryoshkaBatchTopKSAE": "Computed with its threshold of inference and all groups.",
-}
+def _architecture(config: Config) -> str:
+    """By the class, and by the trainer where two of them train one class."""
+    if config.get("trainer_class") == "PAnnealTrainer":
+        return "p-anneal"
+    return _CLASSES[config["dict_class"]].architecture
 
 
 def _plain(tensors: Tensors) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -175,7 +194,6 @@ def _k(tensors: Tensors, config: Config, d_sae: int) -> int:
 
 
 def _with_threshold(
-    architecture: str,
     tensors: Tensors,
     config: Config,
     W_enc: Tensor,
@@ -186,9 +204,9 @@ def _with_threshold(
     d_sae = len(b_enc)
     k, threshold = _k(tensors, config, d_sae), tensors.take_scalar("threshold")
     if threshold < 0:  # never set: the library would give a plain ReLU here
-        return _weights(architecture, "topk", W_enc, b_enc, W_dec, b_dec, pre_bias=b_dec, k=k)
+        return _weights(config, "topk", W_enc, b_enc, W_dec, b_dec, pre_bias=b_dec, k=k)
     return _weights(
-        architecture,
+        config,
         "jumprelu",
         W_enc,
         b_enc,
@@ -201,7 +219,7 @@ def _with_threshold(
 
 
 def _weights(
-    architecture: str,
+    config: Config,
     activation: str,
     W_enc: Tensor,
     b_enc: Tensor,
@@ -213,7 +231,7 @@ def _weights(
     k: int | None = None,
 ) -> SaeWeights:
     return SaeWeights(
-        architecture=architecture,
+        architecture=_architecture(config),
         activation=activation,
         k=k,
         W_enc=W_enc,
@@ -251,15 +269,12 @@ def _found(source: Source, path: Path, config_path: Path) -> Found:
             "ae.pt; get it from the same trainer's folder."
         )
     name = known(setting(config, "dict_class", str, config_path), _CLASSES, "class", config_path)
+    note = _CLASSES[name].note
+    if note == _AT_INFERENCE and _is_unset(path):
+        note = _NEVER_SET
     d_in = setting(config, "activation_dim", int, config_path)
     d_sae = setting(config, "dict_size", int, config_path)
-    architecture = _ARCHITECTURES[name]
-    if name == "AutoEncoder" and config.get("trainer_class") == "PAnnealTrainer":
-        architecture = "p-anneal"
     place, unplaced = _place(config, buffer, source.full_path(path))
-    notes = [_NOTES[name]] if name in _NOTES else []
-    if architecture in ("batchtopk", "matryoshka"):
-        notes = [_threshold_note(path)]
     model = config.get("lm_name")
     return Found(
         format=_NAME,
@@ -271,16 +286,16 @@ def _found(source: Source, path: Path, config_path: Path) -> Found:
         d_in=d_in,
         d_sae=d_sae,
         d_out=d_in,
-        architecture=architecture,
+        architecture=_architecture(config),
         declared=_declared(path.parent / "eval_results.json"),
-        conventions={"published": plain(whole), "notes": [*notes, *unplaced]},
-        load=partial(_load, path, config, name, (d_in, d_sae)),
+        conventions={"published": plain(whole), "notes": [note, *unplaced] if note else unplaced},
+        load=partial(_load, path, config, (d_in, d_sae)),
     )
 
 
-def _load(path: Path, config: Config, name: str, size: tuple[int, int]) -> SaeWeights:
+def _load(path: Path, config: Config, size: tuple[int, int]) -> SaeWeights:
     tensors = Tensors.open(path)
-    sae = _CLASSES[name](tensors, config)
+    sae = _CLASSES[config["dict_class"]].read(tensors, config)
     tensors.done()
     if (sae.d_in, sae.d_sae) != size:
         raise BadInput(
@@ -313,19 +328,13 @@ def _place(config: Config, buffer: Config, path: str) -> tuple[Place | None, lis
     ]
 
 
-def _threshold_note(path: Path) -> str:
-    """How a BatchTopK will be computed; reads two scalars, so that a listing can say it."""
+def _is_unset(path: Path) -> bool:
+    """Whether a BatchTopK has no threshold of inference yet, which one number in its file says."""
     try:
         tensors = Tensors.open(path)
-        unset = "threshold" in tensors and tensors.take_scalar("threshold") < 0
+        return "threshold" in tensors and tensors.take_scalar("threshold") < 0
     except BadInput:  # told when it is loaded
-        unset = False
-    if unset:
-        return (
-            "Its threshold of inference was never set (training ended before "
-            "threshold_start_step), so the k largest activations of each input are kept."
-        )
-    return _NOTES["BatchTopKSAE"]
+        return False
 
 
 _METRICS = {
