@@ -3,7 +3,10 @@
 -- An SAE stands for y, the model's activation at its output, with ŷ made from x, the activation at
 -- its input: one and the same but in transcoders. Both are in the model's own units. Sums and means
 -- run over the n tokens of the reference corpus, unless stated; BOS and padding count nowhere. The
--- metrics of a crosscoder take its hook points side by side as one activation.
+-- metrics of a crosscoder take its hook points side by side as one activation. Those of one over
+-- several models with different tokenizers run over the n words that all of them have read at a
+-- token's end, in the place of the tokens: see `tokens`. What its models lose they lose by ŷ at
+-- those words alone, in the predictions of all their tokens.
 --
 -- topic: 'sparsity', 'fidelity' (ŷ against y), 'model' (what the language model loses), 'decoder',
 -- 'probing' (see probe_scores) or 'absorption' (see absorption_scores)
@@ -39,6 +42,12 @@ from (
         'dense_share', 'sparsity', 'lower', 1,
         'share of features active on more than a tenth of the tokens',
         'the threshold of SAEBench'
+    ),
+    (
+        'tokens', 'sparsity', 'neither', 1,
+        'n: how many tokens these metrics and those of fidelity are taken over; fewer than the corpus '
+        || 'has only where models with different tokenizers meet on words',
+        'the atlas'
     ),
     (
         'explained_variance', 'fidelity', 'higher', 1,
@@ -79,40 +88,40 @@ from (
     ),
     (
         'relative_reconstruction_bias', 'fidelity', 'neither', 1,
-        'Σ‖ŷ‖² / Σ y·ŷ: below 1 where ŷ shrinks, 1 where no factor could improve it; null where '
+        'Σ‖ŷ‖² / Σ y·ŷ: below 1 where ŷ shrinks, 1 where no factor could improve it; absent where '
         || 'Σ y·ŷ is not positive',
         'Rajamanoharan et al. 2024a (Gated SAEs, arXiv 2404.16014), eq. 10'
     ),
     (
         'ce', 'model', 'neither', 1,
-        'the model''s mean cross entropy of the next token in nats, over ce_tokens predictions; this '
-        || 'and the next five are null for a model that does not predict the next token',
+        'the model''s mean cross entropy of the next token in nats, over ce_tokens predictions; absent, '
+        || 'like all of this topic, for a model that does not predict the next token',
         'every library'
     ),
     (
         'ce_spliced', 'model', 'lower', 1,
-        'the same with ŷ in the place of y; of several outputs the mean, each spliced alone',
+        'ce with ŷ in the place of y; of several outputs the mean, each spliced alone',
         'SAELens: ce_loss_with_sae'
     ),
     (
         'ce_zero', 'model', 'neither', 1,
-        'the same with zeros in the place of y, BOS left as the model makes it',
+        'ce with zeros in the place of y, BOS left as the model makes it',
         'SAELens: ce_loss_with_ablation'
     ),
     (
         'ce_recovered', 'model', 'higher', 1,
-        '(ce_zero − ce_spliced) / (ce_zero − ce): 1 is perfect; null where zeros do no harm',
+        '(ce_zero − ce_spliced) / (ce_zero − ce): 1 is perfect; absent where zeros do no harm',
         'SAELens: ce_loss_score; dictionary_learning: frac_recovered'
     ),
     (
         'kl', 'model', 'lower', 1,
-        'mean over the same predictions of KL(p ‖ p̂) in nats, p the model''s distribution of the next '
+        'mean over ce_tokens predictions of KL(p ‖ p̂) in nats, p the model''s distribution of the next '
         || 'token and p̂ the one with ŷ in the place of y',
         'SAELens: kl_div_with_sae'
     ),
     (
         'ce_tokens', 'model', 'neither', 1,
-        'how many predictions the five above average, in contexts spread evenly over the corpus',
+        'how many predictions ce and the like average, in contexts spread evenly over the corpus',
         'the atlas'
     ),
     (
@@ -124,7 +133,7 @@ from (
     (
         'decoder_near_share', 'decoder', 'lower', 1,
         'share of features whose vectors.max_cosine is above .7',
-        'the same'
+        'as decoder_max_cosine'
     ),
     (
         'sparse_probing_k1', 'probing', 'higher', 1,
@@ -134,18 +143,18 @@ from (
     ),
     (
         'sparse_probing_k5', 'probing', 'higher', 1,
-        'the same with 5 features',
-        'the same'
+        'as sparse_probing_k1, with 5 features',
+        'as sparse_probing_k1'
     ),
     (
         'sparse_probing_k16', 'probing', 'higher', 1,
-        'the same with 16 features',
-        'the same'
+        'as sparse_probing_k1, with 16 features',
+        'as sparse_probing_k1'
     ),
     (
         'absorption_full', 'absorption', 'lower', 1,
         'mean over letters of the share of words with full absorption: the letter''s main features '
-        || 'do not fire, and another carries its direction; null where the model knows fewer than 5 '
+        || 'do not fire, and another carries its direction; absent where the model knows fewer than 5 '
         || 'letters there',
         'Chanin et al. 2024 (arXiv 2409.14507); SAEBench: mean_full_absorption_score'
     ),
@@ -168,8 +177,8 @@ from (
     ),
     (
         'absorption_letters', 'absorption', 'neither', 1,
-        'how many letters the four above average: those that a linear probe of y finds with F1 above '
-        || '.6 in words it has not seen',
+        'how many letters the other metrics of absorption average: those that a linear probe of y '
+        || 'finds with F1 above .6 in words it has not seen',
         'SAEBench, which wants 20'
     )
 ) as defined (metric, topic, better, version, definition, source);
