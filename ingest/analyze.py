@@ -9,7 +9,7 @@ integer, so the result depends on no block size, chunk size or order.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from atlas.errors import BadInput
+from atlas.ingest.contexts import Context
 from atlas.ingest.examples import SPLIT, STRATUM_NAMES, Layout, choose_examples, strength_order
 from atlas.ingest.forms import WordForms
 from atlas.ingest.geometry import max_cosines
@@ -144,10 +145,22 @@ class MeasuredCorpus:
 
     @classmethod
     def build(
-        cls, words: WordForms, stream: TokenStream, vocabulary: Sequence[str], context: int
+        cls,
+        words: WordForms,
+        stream: TokenStream,
+        vocabulary: Sequence[str],
+        context: int,
+        contexts: Iterable[Context] | None = None,
     ) -> MeasuredCorpus:
-        """From the forms, the tokens and the texts of the vocabulary, for contexts of `context`."""
-        layout = Layout.build(stream.document, stream.position, context)
+        """From the forms, the tokens and the texts of the vocabulary, for contexts of `context`.
+
+        contexts: where they are others than the stream's own.
+        """
+        layout = (
+            Layout.build(stream.document, stream.position, context)
+            if contexts is None
+            else Layout.of_contexts(stream.document, contexts)
+        )
         return cls(
             layout,
             np.asarray(stream.token_id),

@@ -12,11 +12,13 @@ context that 'top' shows.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.ingest.contexts import Context
 from atlas.ingest.parts import Block
 from atlas.ingest.segments import (
     Int64,
@@ -49,10 +51,8 @@ class Layout:
     """(n_tokens,) document of each token."""
     context_first: NDArray[np.int32]
     """(n_tokens,) first token of each token's context."""
-    document_end: NDArray[np.int32]
-    """(n_documents,) one past the last token of each document."""
-    context: int
-    """Tokens per context."""
+    context_last: NDArray[np.int32]
+    """(n_tokens,) last token of it."""
 
     @classmethod
     def build(
@@ -62,8 +62,19 @@ class Layout:
         n_tokens = len(document)
         n_documents = int(document[-1]) + 1 if n_tokens else 0
         first = np.arange(n_tokens, dtype=np.int32) - (position % context).astype(np.int32)
-        ends = np.searchsorted(document, np.arange(n_documents), side="right")
-        return cls(document.astype(np.int32), first, ends.astype(np.int32), context)
+        ends = np.searchsorted(document, np.arange(n_documents), side="right").astype(np.int32)
+        last = np.minimum(first + np.int32(context), ends[document]) - 1
+        return cls(document.astype(np.int32), first, last.astype(np.int32))
+
+    @classmethod
+    def of_contexts(cls, document: NDArray[np.integer], contexts: Iterable[Context]) -> Layout:
+        """From contexts of any lengths; a token in none of them is one of its own."""
+        first = np.arange(len(document), dtype=np.int32)
+        last = first.copy()
+        for one in contexts:
+            here = slice(one.first, one.first + len(one.ids))
+            first[here], last[here] = here.start, here.stop - 1
+        return cls(document.astype(np.int32), first, last)
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,6 @@ def choose_examples(block: Block, layout: Layout, order: Int64) -> Examples:
     entry, stratum = entry[by_rank], stratum[by_rank]
     feature, token = block.feature[entry].astype(np.int64), block.token[entry]
     first = context[entry]
-    last = np.minimum(first + layout.context, layout.document_end[layout.document[token]]) - 1
     return Examples(
         feature,
         rank_in_segment(segment_starts(feature), len(feature)) + 1,
@@ -123,7 +133,7 @@ def choose_examples(block: Block, layout: Layout, order: Int64) -> Examples:
         token,
         block.q[entry],
         np.maximum(first, token - WINDOW),
-        np.minimum(last, token + WINDOW),
+        np.minimum(layout.context_last[token], token + WINDOW),
     )
 
 

@@ -101,6 +101,7 @@ def reconstruction_metrics(parts: Parts) -> dict[str, float]:
         "l0": float(n_active.sum()) / n,
         "dead_share": float((n_active == 0).mean()),
         "dense_share": float((n_active / n > DENSE).mean()),
+        "tokens": n,
     } | fidelity(sums)
 
 

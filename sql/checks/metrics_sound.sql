@@ -1,4 +1,16 @@
 -- Metrics are known, finite, given once, in their range, and those that rows of the atlas decide are right.
+with
+positions as (
+    select
+        saes.sae_id,
+        tokenizers.n_tokens,
+        coalesce(measured.value, tokenizers.n_tokens) as n
+    from saes
+    join models on models.model_id = saes.model_id
+    join tokenizers on tokenizers.tokenizer_id = models.tokenizer_id
+    left join sae_metrics as measured
+        on measured.sae_id = saes.sae_id and measured.metric = 'tokens'
+)
 select
     sae_metrics.sae_id,
     sae_metrics.metric,
@@ -12,15 +24,26 @@ left join (
         features.sae_id,
         unnest(['l0', 'dead_share', 'dense_share']) as metric,
         unnest([
-            sum(features.n_active) / any_value(tokenizers.n_tokens),
+            sum(features.n_active) / any_value(positions.n),
             avg(if(features.alive, 0, 1)),
-            avg(if(features.density > 0.1, 1, 0))
+            avg(if(features.n_active / positions.n > 0.1, 1, 0))
         ]) as expected
     from features
-    join saes on saes.sae_id = features.sae_id
-    join models on models.model_id = saes.model_id
-    join tokenizers on tokenizers.tokenizer_id = models.tokenizer_id
+    join positions on positions.sae_id = features.sae_id
     group by features.sae_id
+    union all
+    -- All tokens, unless several models meet on some.
+    select
+        positions.sae_id,
+        'tokens' as metric,
+        if(
+            count(distinct sae_sites.model_id) > 1,
+            least(positions.n, positions.n_tokens),
+            positions.n_tokens
+        ) as expected
+    from positions
+    join sae_sites on sae_sites.sae_id = positions.sae_id
+    group by positions.sae_id, positions.n, positions.n_tokens
     union all
     select
         features.sae_id,
