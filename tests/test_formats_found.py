@@ -140,7 +140,7 @@ def test_nothing_in_a_pickle_is_executed(tmp_path, monkeypatch):
     torch.save({"W": torch.zeros(2), "code": _Code()}, "a.pt")
     with pytest.raises(BadInput, match="could run code"):
         read_pickle(Path("a.pt"))
-    Path("b.pt").write_bytes(pickle.dumps(_Code()))
+    Path("b.pt").write_bytes(pickle.dumps(_Code(), protocol=2))
     with pytest.raises(BadInput, match="could run code"):
         read_pickle(Path("b.pt"))
     assert not Path("executed").exists()
