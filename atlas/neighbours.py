@@ -239,8 +239,8 @@ class Neighbours:
             if not ranges:
                 raise BadInput(
                     f"Directions compare within one space: {within!r} has no {by}s in "
-                    f"{space.name!r} (see `from sae_spaces`); leave `within` out, or compare by "
-                    "activation."
+                    f"{space.name!r} (see sae_spaces; for crosscoders similar_at); leave `within` "
+                    "out, or compare by activation."
                 )
             index = self._direction_index(space)
             queries = index.vectors[np.searchsorted(space.rows, mine)]

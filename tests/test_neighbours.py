@@ -233,8 +233,8 @@ def test_two_handles_on_one_atlas(own: Path) -> None:
         ("3, by := 'colour'", "by is 'activation', 'decoder' or 'encoder', not 'colour'."),
         ("3, within := 'toy'", "There is no 'toy' in this atlas; its SAEs are"),
         ("3, by := 'decoder', within := 'toy-c'", "Directions compare within one space: 'toy-c' "
-         "has no decoders in 'toy-a/residual' (see `from sae_spaces`); leave `within` out, or "
-         "compare by activation."),
+         "has no decoders in 'toy-a/residual' (see sae_spaces; for crosscoders similar_at); leave "
+         "`within` out, or compare by activation."),
         ("3, k := 0", "k is the number of neighbours, at least 1, not 0."),
     ],
 )  # fmt: skip

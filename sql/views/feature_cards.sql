@@ -8,7 +8,8 @@
 -- mean_activation, max_activation: over the tokens on which it is active, in the SAE's units
 -- top_words: lower-case word forms by activation mass, most first
 -- top_tokens: token texts by activation mass, most first
--- promotes, suppresses: token texts that the decoder direction makes more, and less, likely
+-- promotes, suppresses: token texts that the decoder direction makes more, and less, likely; of a
+-- crosscoder, its part at the model's last hook point; none outside the residual stream
 --
 --     select feature, label, density, top_words from feature_cards where alive order by max_activation desc limit 5
 --

@@ -20,8 +20,8 @@ select
     b.site as site_b,
     _cosine(
         list_inner_product(a.direction::double[], b.direction::double[]),
-        list_inner_product(a.direction::double[], a.direction::double[]),
-        list_inner_product(b.direction::double[], b.direction::double[])
+        a.norm * a.norm,
+        b.norm * b.norm
     ) as cosine
 from asked
 join site_decoders as a on a.feature_id = asked.id_a

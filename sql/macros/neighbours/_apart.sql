@@ -3,4 +3,5 @@
 -- within: name of a model or an SAE; measure: 'encoder' or 'decoder'; space: theirs
 create or replace macro _apart(within, measure, space) as
     'Directions compare within one space: ''' || within || ''' has no ' || measure || 's in '''
-    || space || ''' (see `from sae_spaces`); leave `within` out, or compare by activation.';
+    || space || ''' (see sae_spaces; for crosscoders similar_at); leave `within` out,'
+    || ' or compare by activation.';

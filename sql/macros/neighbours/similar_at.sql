@@ -69,6 +69,7 @@ sought as (
         own.feature_id,
         own.part.space as space,
         own.part.direction::double[] as direction,
+        own.part.norm as norm,
         if(
             list_has_any(own.sae_ids, held.sae_ids),
             own.sae_ids,
@@ -86,8 +87,8 @@ scored as (
         theirs.share,
         _cosine(
             list_inner_product(sought.direction, theirs.direction::double[]),
-            list_inner_product(sought.direction, sought.direction),
-            list_inner_product(theirs.direction::double[], theirs.direction::double[])
+            sought.norm * sought.norm,
+            theirs.norm * theirs.norm
         ) as score
     from sought
     join site_decoders as theirs on theirs.space = sought.space
