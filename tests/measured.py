@@ -1,4 +1,4 @@
-"""Small reference corpora with made-up activations, for what reads an SAE's parts."""
+"""Small reference corpora, SAEs and activations, all made up, for what measures an SAE."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from atlas.ingest import reference as references
 from atlas.ingest.analyze import MeasuredCorpus
@@ -15,6 +16,7 @@ from atlas.ingest.forms import WordForms
 from atlas.ingest.parts import Block, Parts, write_part
 from atlas.ingest.reference import Reference
 from atlas.ingest.tokens import TokenStream
+from atlas.sae import SaeWeights
 
 SCALE = 2.0**-8
 
@@ -78,3 +80,21 @@ def block_of(q: np.ndarray) -> Block:
     index, token = np.nonzero(q.T)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=q.shape[1]))])
     return Block(0, indptr, token.astype(np.int32), q[token, index].astype(np.int32))
+
+
+def make_sae(d: int, seed: int = 0, d_sae: int = 40, k: int = 5) -> SaeWeights:
+    """A random TopK SAE, its encoder the transpose of its decoder."""
+    generator = torch.Generator().manual_seed(seed)
+    W_dec = torch.randn(d_sae, d, generator=generator)
+    return SaeWeights(
+        architecture="topk",
+        activation="topk",
+        k=k,
+        W_enc=W_dec.T.contiguous(),
+        b_enc=torch.zeros(d_sae),
+        W_dec=W_dec / W_dec.norm(dim=1, keepdim=True) ** 2,
+        b_dec=torch.zeros(d),
+        pre_bias=torch.zeros(d),
+        input_scale=2.5,
+        output_scale=2.5,
+    )

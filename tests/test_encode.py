@@ -1,4 +1,4 @@
-"""The reference pass: parts that depend on no order, cut or interruption, and quality sums."""
+"""The reference pass: parts that depend on no order, cut or interruption."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from atlas.ingest.corpus import Document
 from atlas.ingest.encode import choose_scale, columns, encode_reference, quantise
 from atlas.ingest.models import HookPoint, LanguageModel
 from atlas.ingest.parts import Parts
-from atlas.ingest.quality import cross_entropies, reconstruction_metrics
+from atlas.ingest.sites import Placed, Sites
 from atlas.ingest.tokens import TokenStream
 from atlas.sae import SaeWeights
-from tests.measured import random_q, write_parts
+from tests.measured import make_sae, random_q, write_parts
 from tests.tiny import make_model, make_text
 
 CONTEXT = 16
@@ -40,38 +40,12 @@ def stream(model) -> TokenStream:
     return references.stream(references.build("tiny", "tiny", documents), model.tokenizer)
 
 
-def make_sae(d: int, seed: int = 0, d_sae: int = 40, k: int = 5) -> SaeWeights:
-    generator = torch.Generator().manual_seed(seed)
-    W_dec = torch.randn(d_sae, d, generator=generator)
-    return SaeWeights(
-        architecture="topk",
-        k=k,
-        W_enc=W_dec.T.contiguous(),
-        b_enc=torch.zeros(d_sae),
-        W_dec=W_dec / W_dec.norm(dim=1, keepdim=True) ** 2,
-        b_dec=torch.zeros(d),
-        pre_bias=torch.zeros(d),
-        input_scale=2.5,
-    )
-
-
-def perfect_sae(d: int) -> SaeWeights:
-    """A latent for each direction's positive and negative part: x̂ = x."""
-    both = torch.cat([torch.eye(d), -torch.eye(d)])
-    return SaeWeights(
-        architecture="topk",
-        k=d,
-        W_enc=both.T.contiguous(),
-        b_enc=torch.zeros(2 * d),
-        W_dec=both,
-        b_dec=torch.zeros(d),
-        pre_bias=torch.zeros(d),
-        input_scale=1.0,
-    )
-
-
 def saes_for(model: LanguageModel) -> dict[HookPoint, SaeWeights]:
     return {point: make_sae(model.width(point), seed) for seed, point in enumerate(POINTS)}
+
+
+def placed(saes: dict[HookPoint, SaeWeights]) -> dict[str, Placed]:
+    return {str(point): (Sites.at(point), sae) for point, sae in saes.items()}
 
 
 def dense(parts: Parts, n_tokens: int) -> np.ndarray:
@@ -98,23 +72,25 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_integers_of_every_token(model, stream, tmp_path):
     saes = saes_for(model)
     parts = encode_reference(
-        model, saes, stream, CONTEXT, tmp_path, chunk_tokens=100, batch_tokens=64
+        model, placed(saes), stream, CONTEXT, tmp_path, chunk_tokens=100, batch_tokens=64
     )
     for point, sae in saes.items():
         code = sae.encode(activations(model, stream, point))
-        exact = torch.zeros(len(stream), sae.d_sae).scatter(1, code.index.long(), code.value)
-        q = dense(parts[point], len(stream))
-        assert np.log2(parts[point].scale) % 1 == 0
+        exact = code.dense(sae.d_sae)
+        q = dense(parts[str(point)], len(stream))
+        assert np.log2(parts[str(point)].scale) % 1 == 0
         # Padding changes the last bits of a float, so an integer may differ by one.
-        assert np.abs(q - np.rint(exact.numpy() / parts[point].scale)).max() <= 1
+        assert np.abs(q - np.rint(exact.numpy() / parts[str(point)].scale)).max() <= 1
         assert (q > 0).sum() > 0.9 * sae.k * len(stream)
 
 
 def test_scale_is_chosen_once_for_all_chunks(model, stream, tmp_path):
-    parts = encode_reference(model, saes_for(model), stream, CONTEXT, tmp_path, chunk_tokens=100)
+    parts = encode_reference(
+        model, placed(saes_for(model)), stream, CONTEXT, tmp_path, chunk_tokens=100
+    )
     for point in POINTS:
-        scales = {Parts(parts[point].folder, n).scale for n in (1, 2, 3)}
-        assert scales == {parts[point].scale}
+        scales = {Parts(parts[str(point)].folder, n).scale for n in (1, 2, 3)}
+        assert scales == {parts[str(point)].scale}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +102,7 @@ def test_scale_is_chosen_once_for_all_chunks(model, stream, tmp_path):
     ],
 )
 def test_resumed_pass_writes_the_same_bytes(model, stream, tmp_path, missing):
-    arguments = (model, saes_for(model), stream, CONTEXT, tmp_path)
+    arguments = (model, placed(saes_for(model)), stream, CONTEXT, tmp_path)
     encode_reference(*arguments, chunk_tokens=100, batch_tokens=64)
     whole = files(tmp_path)
     for name in missing:
@@ -137,74 +113,11 @@ def test_resumed_pass_writes_the_same_bytes(model, stream, tmp_path, missing):
 
 
 def test_finished_chunks_are_not_done_twice(model, stream, tmp_path, monkeypatch):
-    arguments = (model, saes_for(model), stream, CONTEXT, tmp_path)
+    arguments = (model, placed(saes_for(model)), stream, CONTEXT, tmp_path)
     first = encode_reference(*arguments)
     monkeypatch.setattr(LanguageModel, "run", lambda *_: 1 / 0)
     again = encode_reference(*arguments)
     assert [p.scale for p in again.values()] == [p.scale for p in first.values()]
-
-
-def test_quality_equals_its_definition(model, stream, tmp_path):
-    saes = saes_for(model)
-    parts = encode_reference(model, saes, stream, CONTEXT, tmp_path, chunk_tokens=100)
-    for point, sae in saes.items():
-        x = activations(model, stream, point).double().numpy()
-        x_hat = sae.decode(sae.encode(torch.from_numpy(x).float())).double().numpy()
-        error = ((x - x_hat) ** 2).sum()
-        norms = np.linalg.norm(x, axis=1), np.linalg.norm(x_hat, axis=1)
-        q = dense(parts[point], len(stream))
-        assert reconstruction_metrics(parts[point]) == pytest.approx(
-            {
-                "l0": (q > 0).sum() / len(stream),
-                "dead_share": (q == 0).all(axis=0).mean(),
-                "explained_variance": 1 - error / ((x - x.mean(axis=0)) ** 2).sum(),
-                "mse": error / x.size,
-                "cosine": ((x * x_hat).sum(axis=1) / norms[0] / norms[1]).mean(),
-                "l2_ratio": (norms[1] / norms[0]).mean(),
-            },
-            rel=1e-4,
-        )
-
-
-def test_perfect_and_empty_saes(model, stream, tmp_path):
-    perfect, empty = POINTS
-    d = model.width(empty)
-    nothing = perfect_sae(d)
-    saes = {
-        perfect: perfect_sae(d),
-        empty: SaeWeights(**vars(nothing) | {"W_dec": nothing.W_dec * 0}),
-    }
-    parts = encode_reference(model, saes, stream, CONTEXT, tmp_path / "parts")
-    ce = cross_entropies(model, saes, stream, CONTEXT, tmp_path / "ce")
-    assert reconstruction_metrics(parts[perfect])["explained_variance"] == pytest.approx(1)
-    assert ce[perfect]["ce_spliced"] == pytest.approx(ce[perfect]["ce"], abs=1e-6)
-    assert ce[empty]["ce_spliced"] == pytest.approx(ce[empty]["ce_zero"], abs=1e-6)
-    for metrics in ce.values():
-        if "ce_recovered" in metrics:
-            recovered = metrics["ce_zero"] - metrics["ce_spliced"]
-            assert metrics["ce_recovered"] == recovered / (metrics["ce_zero"] - metrics["ce"])
-
-
-def test_cross_entropies_on_part_of_the_corpus(model, stream, tmp_path, monkeypatch):
-    saes = saes_for(model)
-    some = cross_entropies(model, saes, stream, CONTEXT, tmp_path / "a", max_tokens=100)
-    assert 50 < some[POINTS[0]]["ce_tokens"] <= 150
-    whole = cross_entropies(model, saes, stream, CONTEXT, tmp_path / "b")
-    assert whole[POINTS[0]]["ce_tokens"] == len(stream)
-    # Resumed: only what is missing is measured, and floats come back unchanged.
-    (tmp_path / "a" / "ce-1-mlp_out.json").unlink()
-    assert cross_entropies(model, saes, stream, CONTEXT, tmp_path / "a", max_tokens=100) == some
-    monkeypatch.setattr(LanguageModel, "loss", lambda *_: 1 / 0)
-    assert cross_entropies(model, saes, stream, CONTEXT, tmp_path / "a", max_tokens=100) == some
-
-
-def test_models_that_predict_no_next_token_have_no_cross_entropy(
-    model, stream, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(model, "is_causal", False)
-    assert cross_entropies(model, saes_for(model), stream, CONTEXT, tmp_path) == {
-        point: {} for point in POINTS
-    }
 
 
 def test_activations_that_are_no_numbers_are_refused(model, stream, tmp_path, monkeypatch):
@@ -217,7 +130,7 @@ def test_activations_that_are_no_numbers_are_refused(model, stream, tmp_path, mo
 
     monkeypatch.setattr(LanguageModel, "run", overflowing)
     with pytest.raises(BadInput, match="0-resid_post meets activations that are not finite"):
-        encode_reference(model, saes_for(model), stream, CONTEXT, tmp_path)
+        encode_reference(model, placed(saes_for(model)), stream, CONTEXT, tmp_path)
 
 
 def test_damaged_part(tmp_path):
