@@ -41,7 +41,7 @@ class TrainConfig:
     They are those of the mean square error of vectors whose mean norm is √d_in."""
     aux_alpha: float = 1 / 32
     """Weight of the loss that revives dead latents (AuxK; Gao et al. 2024, A.2)."""
-    dead_share: float = 0.02
+    dead_share: float = 0.1
     """A latent is dead that did not fire in this share of the training, or in `dead_tokens`."""
     dead_tokens: int = 10_000_000
     block_tokens: int = 2**17

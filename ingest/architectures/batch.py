@@ -123,13 +123,14 @@ class Batch:
         error = self._by_bag[self._bags(rows)][prefixes - 1 :: prefixes][:m]
         weights = sae.W_enc[self._dead]
         pre = torch.addmm(sae.b_enc[self._dead], self.h[rows][:m], weights.T)
-        # Before the ReLU, as a latent that is never above 0 would not come back otherwise.
+        # The largest before the ReLU, and its slope taken for 1: a latent that is never above 0
+        # would not come back otherwise.
         value, place = pre.topk(k, dim=1, sorted=False)
         latent = self._dead[place.view(-1)].int()
         bag = torch.arange(m, dtype=torch.int32, device=latent.device).repeat_interleave(k)
         offset = torch.arange(0, m * k + 1, k, dtype=torch.int32, device=latent.device)
         with torch.enable_grad():
-            value = value.reshape(-1).requires_grad_()
+            value = value.relu_().view(-1).requires_grad_()
             decoded = sums(sae.W_dec, latent, value, offset)
         gradient = torch.add(decoded.detach(), error, out=self._by_bag[first : first + m])
         # Few dead latents cannot explain the whole error, and would only be driven by it.

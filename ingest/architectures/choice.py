@@ -109,15 +109,16 @@ class MutualChoice(BatchTopK):
         self, shape: Shape, config: TrainConfig, generator: torch.Generator, device: torch.device
     ) -> None:
         super().__init__(shape, config, generator, device)
-        expected = zipf_shares(config.k, config.d_sae, self.settings["zipf"])
-        self._least_share = self.settings["underused"] * expected.to(device)
-        self.share = torch.full((config.d_sae,), config.k / config.d_sae, device=device)
+        expected = zipf_shares(config.k, config.d_sae, self.settings["zipf"]).to(device)
+        # Below the mean, that is: a frequent latent is not in need of help.
+        self._least = self.settings["underused"] * expected.clamp_max(config.k / config.d_sae)
+        self.share = expected.float()
         """Of the latest tokens, those on which each latent was active."""
 
     def revivable(self) -> Tensor:
         """Those that fire less than Zipf's law gives their rank, beside the dead."""
         order = self.share.argsort(descending=True, stable=True)
-        underused = order[self.share[order] < self._least_share]
+        underused = order[self.share[order] < self._least]
         wanted = torch.zeros_like(self.idle, dtype=torch.bool)
         wanted[underused] = True
         wanted[super().revivable()] = True
