@@ -186,6 +186,7 @@ def test_sparsity_and_fidelity_of_a_reference_pass(model, stream, tmp_path):
                 "l0": float(acts.sum(1).double().mean()),
                 "dead_share": float((density == 0).double().mean()),
                 "dense_share": float((density > 0.1).double().mean()),
+                "tokens": len(x),
                 **plain_fidelity(y.double().numpy(), y_hat.double().numpy()),
             },
             rel=1e-3,
