@@ -331,7 +331,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
+        # A file cannot say that two tensors share memory, as pre_bias and b_dec of an import may.
+        own = {
+            name: tensor.clone(memory_format=torch.contiguous_format)
+            for name, tensor in tensors.items()
+        }
+        save_file(own, part, metadata)
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         part.replace(path)

@@ -38,6 +38,9 @@ BATCH_TOKENS = 1 << 11
 USUAL_BITS = 13
 """The strength that 99 of 100 activations stay below takes so many bits as an integer."""
 
+MOST_ACTIVATIONS = 2_000_000_000
+"""More of one SAE are not written: 9 GB."""
+
 _USUAL = 0.99
 
 
@@ -78,6 +81,7 @@ def encode_reference(
                 name = f"{model.name}/{key}"
                 code = _joined(codes, name)
                 if number == 0:
+                    _check_amount(code, name, len(stream) / n_tokens)
                     scales[key] = choose_scale(code.value)
                 q = quantise(code.value, scales[key], name)
                 write_part(
@@ -180,6 +184,16 @@ def _joined(codes: Sequence[_Code], name: str) -> _Code:
         )
     latent = np.concatenate([code.latent for code in codes])
     return _Code(latent, np.concatenate([code.token for code in codes]), value, sums)
+
+
+def _check_amount(code: _Code, name: str, chunks: float) -> None:
+    """BadInput where an SAE would flood the atlas, by its activations in one of so many chunks."""
+    expected = round(np.count_nonzero(code.value) * chunks)
+    if expected > MOST_ACTIVATIONS:
+        raise BadInput(
+            f"The SAE {name} would store about {expected:,} activations; it is broken, or so dense "
+            "that only a shorter --reference-tokens suits it."
+        )
 
 
 def _encode_chunk(

@@ -24,6 +24,7 @@ from atlas.ingest.corpus import Corpus
 from atlas.ingest.encode import encode_reference
 from atlas.ingest.forms import WordForms
 from atlas.ingest.functions import measure_functions
+from atlas.ingest.gate import admit
 from atlas.ingest.geometry import decoder_metrics, read_max_cosines
 from atlas.ingest.joint import Ensemble, JointText, Reader
 from atlas.ingest.lens import Lens
@@ -104,13 +105,13 @@ def _run(
     stream = _token_stream(reference, model, work.path("tokens"))
     text = _read_text(reference, reader, stream, work)
     made = make_saes(prepared, reference, stream, work, progress)
-    verdicts: dict[str, str] = {}
-    parts = encode_reference(
-        reader, made.saes, text, plan.context, work.path("activations"), progress
-    )
-    losses = cross_entropies(
-        reader, made.saes, text, plan.context, work.path("activations"), progress
-    )
+    folder = work.path("activations")
+    losses = cross_entropies(reader, made.saes, text, plan.context, folder, progress)
+    quality = admit(prepared, made.saes, losses, stream, work, progress)
+    parts = encode_reference(reader, made.saes, text, plan.context, folder, progress)
+    metrics = {key: reconstruction_metrics(one) for key, one in parts.items()}
+    if isinstance(text, JointText):
+        _tell_left_out(text, round(next(iter(metrics.values()))["tokens"]), progress)
     forms = WordForms.build(reference)
     measured = MeasuredCorpus.build(
         forms,
@@ -139,7 +140,7 @@ def _run(
         forms,
         text,
         plan.context,
-        work.path("activations"),
+        folder,
         progress,
     )
     finished = [
@@ -148,7 +149,7 @@ def _run(
             *made.saes[sae.key],
             parts[sae.key],
             tables[sae.key],
-            reconstruction_metrics(parts[sae.key])
+            metrics[sae.key]
             | losses[sae.key]
             | decoder_metrics(read_max_cosines(tables[sae.key]))
             | functions[sae.key].metrics(),
@@ -156,7 +157,7 @@ def _run(
             made.held_out,
             made.records.get(sae.key, []),
             prepared.found.get(sae.key),
-            verdicts.get(sae.key),
+            quality.get(sae.key),
         )
         for sae in plan.saes
     ]
@@ -206,6 +207,14 @@ def _read_text(
         for number, partner in enumerate(reader.partners)
     ]
     return JointText(reader, (stream, *beside), reference.n_words)
+
+
+def _tell_left_out(text: JointText, n_read: int, progress: Progress) -> None:
+    if n_read < len(text):
+        progress.notice(
+            f"{len(text) - n_read:,} of the reference corpus's {len(text):,} words are left out: "
+            "they end within a token of one of the models, or are longer than a context."
+        )
 
 
 _ADDED = ("resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out")

@@ -10,8 +10,10 @@ or (saes.input_scale > 0 and isfinite(saes.input_scale)) is distinct from true
 or len(saes.pre_bias) is distinct from saes.d_in
 or (saes.output_scale > 0 and isfinite(saes.output_scale)) is distinct from true
 or len(saes.b_dec) is distinct from saes.d_out
-or (saes.activation in ('relu', 'jumprelu', 'topk', 'switch')) is distinct from true
+or (
+    saes.activation in ('relu', 'jumprelu', 'topk', 'switch', 'groupmax', 'matching_pursuit')
+) is distinct from true
 or (saes.normalize in ('none', 'layer_norm', 'constant_norm')) is distinct from true
-or (saes.activation in ('topk', 'switch') and saes.k is null)
+or (saes.activation not in ('relu', 'jumprelu') and saes.k is null)
 or not coalesce(list_bool_and(list_transform(saes.pre_bias, lambda x: isfinite(x))), false)
 or not coalesce(list_bool_and(list_transform(saes.b_dec, lambda x: isfinite(x))), false)

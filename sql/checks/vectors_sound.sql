@@ -14,7 +14,7 @@ or not coalesce(list_bool_and(list_transform(vectors.encoder, lambda x: isfinite
 or not coalesce(list_bool_and(list_transform(vectors.decoder, lambda x: isfinite(x))), false)
 or not coalesce(isfinite(vectors.encoder_bias), false)
 or not coalesce(isfinite(vectors.threshold), true)
-or (vectors.threshold is null) = (saes.activation = 'jumprelu')
+or (vectors.threshold is null) = (saes.activation in ('jumprelu', 'matching_pursuit'))
 or (
     abs(
         array_inner_product(vectors.signature, vectors.signature)
