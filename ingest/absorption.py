@@ -5,8 +5,8 @@ each letter, on tokens that hold the first letter of a word:
 
 1. A logistic regression on y, what the SAE stands for, gives the letter's direction p and says in
    which words the model knows the letter.
-2. The latent whose mean activation rises most on the letter is its main latent. Further ones join
-   where a k-sparse probe with k ≤ `MOST_MAIN` of them is better by `F1_JUMP` (feature splitting).
+2. The latent whose mean activation rises most on the letter is its main latent. Further ones join,
+   up to `MOST_MAIN`, while each makes a k-sparse probe better by `F1_JUMP` (feature splitting).
 3. In a word of the letter, latent j contributes a_j (d_j·p) to what all latents have to make up,
    t = (y - ŷ₀)·p, where ŷ₀ is the reconstruction with no latent active.
    *Full absorption*: no main latent fires, and the largest contribution is that of a latent aligned
@@ -225,8 +225,9 @@ def _main_latents(
         w, b = fit(x[:, :k], y)
         score = x[:, :k] @ w + b
         reached = f1(score >= best_threshold(score, y), y)
-        if k == 1 or reached >= best + F1_JUMP:
-            n_main, best = k, reached
+        if k > 1 and reached <= best + F1_JUMP:
+            break
+        n_main, best = k, reached
     return tuple(order[:n_main].tolist()), best
 
 

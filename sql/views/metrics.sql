@@ -167,7 +167,7 @@ from (
     (
         'absorption_splits', 'absorption', 'lower', 1,
         'mean over letters of the number of main features, from 1 to 10',
-        'SAEBench: mean_num_split_features'
+        'SAEBench: 1 + mean_num_split_features'
     ),
     (
         'absorption_main_f1', 'absorption', 'higher', 1,
