@@ -35,10 +35,10 @@ so `ln2.hook_normalized` is not what the MLP reads but x / scale *before* gain a
 in LayerNorm and RMSNorm alike, and the same whether or not `fold_ln` moved these into the weights.
 The transcoders of Gemma Scope 1 are made for it ("we fold the pre-MLP RMS norm gain parameters
 into the MLP input matrices", Lieberum et al. 2024, appendix), as are those trained on a model with
-folded norms (GPT-2 small, Dunefsky et al. 2024). Exception: until 2.x, TransformerLens's
-*LayerNorm* (GPT-2, Pythia) fired the hook behind gain and bias (its issue 747), so that what was
-trained there on an unprocessed model reads `mlp_in`. `mlp_in` is the output of the norm module in
-Hugging Face (Gemma Scope 2: `pre_feedforward_layernorm.output`) or the input of its MLP module;
+folded norms (GPT-2 small, Dunefsky et al. 2024). But before version 3.0, TransformerLens's
+*LayerNorm* (GPT-2, Pythia) fired the hook behind gain and bias (its issue 747): what was trained
+there on an unprocessed model reads `mlp_in`. This is what the norm module returns in Hugging Face
+(Gemma Scope 2: `pre_feedforward_layernorm.output`) and what enters its MLP module;
 TransformerLens's `hook_mlp_in` is another place, the residual stream before the norm: resid_mid,
 or resid_pre where attention and MLP stand side by side.
 """

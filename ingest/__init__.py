@@ -5,9 +5,11 @@ What lies where:
     plan, run, workspace, commit        one ingest: what it will do, its stages, resuming, writing
     corpus, words, tokens, contexts     text to documents, words, tokens and windows of tokens
     reference, forms                    the corpus that all models of an atlas are measured on
-    models, blocks, hooks, checkpoint   language models: loading, finding blocks, reading them
+    models, checkpoint                  language models: loading, reading them
+    blocks, sublayers, hooks            where in them, and how
     train, trainee, topk, adam          SAEs in training; forwards: a model on all cores
     encode, parts, quality              one pass over the reference corpus, and how faithful it is
+    conformance, readings               whether an imported SAE does what its publisher says
     analyze, examples, segments         statistics and contexts of each feature
     signatures, lens                    sketches for neighbour search; the logit lens
     labels, label_kinds                 first labels, from words and tokens alone

@@ -18,7 +18,8 @@ among the tokens or not, and by one of three definitions of explained variance. 
 difference makes is held against a dictionary:
 
     l0                  more than twice or less than half as many
-    explained_variance  more than .1 lower than declared, by the definition that suits it best
+    explained_variance  more than .15 lower, by the definition that suits it best: between text like
+                        that of training and text unlike it, .05 to .1 were measured
     cosine              more than .1 lower
     ce_recovered        more than .1 lower
     l2_ratio            more than .2 away
@@ -26,6 +27,11 @@ difference makes is held against a dictionary:
 and dead_share and mse are not compared: the one needs millions of tokens, the other depends on the
 publisher's units. Whatever is declared, it is unsound to explain nothing, or to have no latent
 active or more than half of them.
+
+What cannot be told from activations alone: a layer from one on which the dictionary does as well in
+both respects (of layer-normalised inputs, neighbours in a small model); a TopK from a ReLU where
+neither says its L0 and few small activations are added; the lost pre-bias of a transcoder, whose
+files hold it nowhere else.
 """
 
 from __future__ import annotations
@@ -64,6 +70,10 @@ _ALIKE = 1.05
 
 _EXPLAINS = 0.3
 """Less explained variance is not what anybody meant."""
+
+_SYSTEMATIC = 0.2
+"""Nor is a larger share of the error that is the same for every token: on text of other kinds than
+they were trained on, sound dictionaries have up to .12, and those of another model .25 and more."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ def conformance(
     fits = []
     for reading in itertools.chain(places, others):
         other = _measure(reading.weights, *reading.sites.gather(sample.some))
-        if other.explained >= _EXPLAINS:
+        if other.explained >= _EXPLAINS and other.systematic <= _SYSTEMATIC:
             moved = reading.sites != sites
             fits.append((_misfit(other, as_read, declared_l0, moved=moved), reading, other))
     least = min((misfit for misfit, _, _ in fits), default=1.0)
@@ -229,7 +239,7 @@ def _misfit(
     agrees = _TOLERANCES["l0"]
     if declared_l0 and agrees(other.l0, declared_l0) > agrees(as_read.l0, declared_l0):
         return misfit / 2
-    if as_read.explained < _EXPLAINS:
+    if moved or as_read.explained < _EXPLAINS:
         return misfit
     # More active latents explain more of anything.
     return misfit * math.sqrt(max(1.0, other.l0 / max(as_read.l0, 1e-9)))
@@ -245,7 +255,8 @@ def _unsound(metrics: Mapping[str, float], as_read: _Measured, sae: SaeWeights) 
     explained = metrics.get("explained_variance", 0.0)
     # One trained end to end may leave the activations as they are not, and the losses as they are.
     harmless = metrics.get("ce_recovered", 0.0) > 0.5
-    if not harmless and (explained <= 0 or (explained < _EXPLAINS and as_read.systematic > 0.15)):
+    foreign = explained < _EXPLAINS and as_read.systematic > _SYSTEMATIC
+    if not harmless and (foreign or not explained > 0):
         found.append(f"explained variance is {explained:.3f}")
     return found
 
@@ -260,7 +271,7 @@ def _lower(by: float) -> _Tolerance:
 
 _TOLERANCES: dict[str, _Tolerance] = {
     "l0": lambda here, declared: declared / 2 <= here <= declared * 2,
-    "explained_variance": _lower(0.1),
+    "explained_variance": _lower(0.15),
     "cosine": _lower(0.1),
     "ce_recovered": _lower(0.1),
     "l2_ratio": lambda here, declared: abs(here - declared) <= 0.2,
