@@ -53,14 +53,20 @@ def make_tokenizer(folder: Path, n_vocab: int = 160) -> Any:
 
 
 def make_model(
-    folder: Path, *, seed: int = 0, n_layers: int = 2, d_model: int = 16, context: int = 64
+    folder: Path,
+    *,
+    seed: int = 0,
+    n_layers: int = 2,
+    d_model: int = 16,
+    context: int = 64,
+    n_vocab: int = 160,
 ) -> Path:
     """A random Llama with its tokenizer, saved as a transformers folder; returns the folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer(folder)
+    tokenizer = make_tokenizer(folder, n_vocab)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
