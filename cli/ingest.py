@@ -109,7 +109,7 @@ from atlas.names import HOOKS
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, and stop.")
 @wait_option
 def command(atlas_path: Path, dry_run: bool, wait: float, **options: Any) -> None:
-    """Train SAEs on a language model, or import published ones, and add their features to ATLAS.
+    """Train or import SAEs of a language model, and add their features to ATLAS.
 
     MODEL is a Hugging Face id or a folder in that form. ATLAS is made if it is not there. Killed at
     any point and given again, the command goes on where it stopped.

@@ -27,6 +27,9 @@ SMALL = ["--width", "32", "--k", "4", "--train-tokens", "4k", "--reference-token
          "--context", "16", "--device", "cpu"]  # fmt: skip
 
 
+Spoil = Callable[["Place"], list[str]]
+
+
 class Place:
     """A folder with a good model, a good corpus and a good atlas, to be spoilt by a test."""
 
@@ -175,6 +178,57 @@ def _changed_config(place: Place) -> list[str]:
     return ["--name", "first"]
 
 
+def _published(d: int = 16, n: int = 24, layer: int = 0, **changes: object) -> Spoil:
+    """An SAE as SAELens writes it, spoilt by changes of its configuration."""
+
+    def spoil(place: Place) -> list[str]:
+        import torch
+        from safetensors.torch import save_file
+
+        folder = place.model / "sae"  # out of the way of what is looked for afterwards
+        folder.mkdir()
+        config = {
+            "architecture": "standard", "d_in": d, "d_sae": n, "dtype": "float32",
+            "apply_b_dec_to_input": True, "normalize_activations": "none",
+            "metadata": {"hook_name": f"blocks.{layer}.hook_resid_post", "model_name": "first"},
+        }  # fmt: skip
+        (folder / "cfg.json").write_text(json.dumps(config | changes))
+        g = torch.Generator().manual_seed(0)
+        weights = {"W_enc": (d, n), "W_dec": (n, d), "b_enc": (n,), "b_dec": (d,)}
+        tensors = {key: torch.randn(shape, generator=g) for key, shape in weights.items()}
+        save_file(tensors, folder / "sae_weights.safetensors")
+        return ["--sae", str(folder)]
+
+    return spoil
+
+
+def _cut_sae(place: Place) -> list[str]:
+    options = _published()(place)
+    path = place.model / "sae" / "sae_weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    return options
+
+
+def _code_in_a_pickle(place: Place) -> list[str]:
+    import torch
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path(place.folder / "hacked").write_text, ("x",))
+
+    folder = place.model / "trainer_0"
+    folder.mkdir()
+    torch.save({"encoder.weight": Evil()}, folder / "ae.pt")
+    trainer = {"dict_class": "AutoEncoder", "activation_dim": 16, "dict_size": 24, "layer": 0,
+               "submodule_name": "resid_post_layer_0"}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps({"trainer": trainer, "buffer": {}}))
+    return ["--sae", str(folder)]
+
+
+def _nothing_published(place: Place) -> list[str]:
+    return ["--sae", str(place.model)]
+
+
 def _options(*options: str) -> Callable[[Place], list[str]]:
     return lambda place: list(options)
 
@@ -210,6 +264,26 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], str]] = {
     "context too long": (_options("--context", "100000"), "--context"),
     "unknown hook": (_options("--hook", "resid"), "hook"),
     "unknown architecture of SAEs": (_options("--arch", "dense"), "arch"),
+    "an architecture twice": (_options("--arch", "topk,topk"), "--arch"),
+    "a setting that nobody has": (_options("--set", "bandwith=1"), "bandwith"),
+    "unknown strategy": (_options("--strategy", "magic"), "--strategy"),
+    "a crosscoder of one layer": (_options("--arch", "crosscoder", "--layers", "0"), "--layers"),
+    "two hooks for an SAE": (_options("--hook", "mlp_in:mlp_out"), "--hook"),
+    "no log folder": (_options("--name", "new", "--log", "/dev/null/x"), "--log"),
+    "no SAE there": (_nothing_published, "no dictionary that is recognised"),
+    "no such path or repository": (_options("--sae", "./nowhere"), "nowhere"),
+    "unknown format": (_options("--sae", ".", "--format", "zip"), "format 'zip'"),
+    "SAE of another width": (_published(d=12), "vectors of 12"),
+    "SAE of another depth": (_published(layer=7), "layer 7"),
+    "SAE of unknown architecture": (_published(architecture="magic"), "magic"),
+    "SAE with an unknown normalisation": (_published(normalize_activations="huge"), "huge"),
+    "SAE with a wrong size": (_published(d_sae=25), "25|24"),
+    "cut SAE": (_cut_sae, "sae_weights.safetensors"),
+    "SAE that runs code": (_code_in_a_pickle, "ae.pt"),
+    "SAE that does not fit": (
+        lambda place: [*_published()(place), "--strict"],
+        "--strict was given",
+    ),
     "bad block path": (_options("--block-path", "no.such.blocks"), "--block-path"),
     "bad variant": (_options("--variant", "a b"), "variant"),
     "no such device": (_options("--device", "cuda:99"), "cuda"),
