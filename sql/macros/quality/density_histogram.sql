@@ -17,7 +17,7 @@ binned as (
     select
         features.sae_id,
         -- A density that is a power of ten begins its bin, whatever its logarithm is rounded to.
-        floor(log10(nullif(features.density, 0)) * per_decade + 1e-9)::bigint as bin,
+        floor(log10(nullif(features.density, 0)) * per_decade + 0.000000001)::bigint as bin,
         count(*) as features
     from features
     where list_contains(saes_in(space), features.sae_id)

@@ -18,7 +18,7 @@ close as (
     join saes on saes.sae_id = features.sae_id
     join vectors on vectors.feature_id = features.feature_id
     where features.sae_id = sae_id(sae)
-    and coalesce(vectors.max_cosine >= least - 1e-6, true)
+    and coalesce(vectors.max_cosine >= least - 0.000001, true)
 )
 select
     a.feature as a,
