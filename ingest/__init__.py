@@ -8,7 +8,10 @@ What lies where:
     models, checkpoint                  language models: loading, reading them
     blocks, sublayers, hooks            where in them, and how
     train, trainee, topk, adam          SAEs in training; forwards: a model on all cores
-    encode, parts, quality              one pass over the reference corpus, and how faithful it is
+    encode, parts                       one pass over the reference corpus
+    quality, losses, geometry           how faithful an SAE is, and how its directions lie
+    functions, probing, absorption      what its features are good for, by the text alone
+    properties, logistic                what probes look for, and how
     conformance, readings               whether an imported SAE does what its publisher says
     analyze, examples, segments         statistics and contexts of each feature
     signatures, lens                    sketches for neighbour search; the logit lens
