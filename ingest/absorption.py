@@ -182,7 +182,7 @@ def absorption(
     the model's units; left: y - ŷ₀ (n_words, d_out), what the latents have to make up.
     """
     fitted = acts[words.fitted]
-    length = np.linalg.norm(W_dec.astype(np.float64), axis=1)
+    length = np.linalg.norm(W_dec, axis=1).astype(np.float64)
     labels = words.letter[words.fitted, None] == np.array([one.letter for one in letters])
     rise = mean_differences(fitted.T.tocsr(), labels) * length[:, None]
     by_latent = fitted.tocsc()
@@ -240,8 +240,8 @@ def _absorption(
     length: NDArray[np.float64],
     left: NDArray[np.float32],
 ) -> Absorption:
-    p = known.direction
-    along = W_dec @ p
+    p = known.direction.astype(np.float32)  # a decoder in float64 would take twice its memory
+    along = (W_dec @ p).astype(np.float64)
     cosine = np.divide(along, length, out=np.zeros_like(along), where=length > 0)
     aligned = cosine >= ALIGNED / np.sqrt(len(p))
     is_main = np.zeros(len(along), bool)

@@ -211,7 +211,7 @@ def _counted(contexts: list[Context], n_tokens: int) -> NDArray[np.bool_]:
 def _measure(placed: Placed, parts: Parts, tokens: ProbedTokens, words: _Words, path: Path) -> None:
     """Write what is found of one SAE to `path`."""
     sites, sae = placed
-    length = sae.W_dec.double().norm(dim=1).cpu().numpy()
+    length = sae.W_dec.norm(dim=1).double().cpu().numpy()
     probes = probe(parts, length, tokens)
     letters, absorptions = words.known[sites.outputs], list[Absorption]()
     if len(letters) >= LEAST_LETTERS:
