@@ -108,7 +108,7 @@ def _begin(training: Training, model: LanguageModel, taken: Sequence[Batch]) -> 
     joined = [torch.cat(parts) for parts in zip(*read, strict=True)]
     block = dict(zip(training.points, joined, strict=True))
     rows = torch.arange(len(joined[0]), device=model.device)
-    for key, trainee in training.trainees.items():
+    for key, trainee in training.lanes.items():
         trainee.begin(*training.specs[key].gather(block, rows))
 
 
@@ -120,7 +120,7 @@ def _step(training: Training, model: LanguageModel, batch: Batch, share: float) 
     by_divergence = training.tokens >= (1 - share) * training.config.train_tokens
     clean = model.log_probs(batch)[0] if by_divergence else None
     tokens = training.tokens + len(batch.token)
-    for key, trainee in training.trainees.items():
+    for key, trainee in training.lanes.items():
         spec = training.specs[key]
         x, y = spec.gather(block, rows)
         by_output = (

@@ -11,18 +11,15 @@ from atlas.ingest.contexts import ContextStream
 from atlas.ingest.corpus import Corpus
 from atlas.ingest.end_to_end import train_end_to_end
 from atlas.ingest.joint import Ensemble, JointStream
-from atlas.ingest.layer_groups import similar_layers
-from atlas.ingest.models import HookPoint
-from atlas.ingest.plan import Plan, PlannedSae
+from atlas.ingest.plan import Plan
 from atlas.ingest.prepare import Prepared, sites_of
 from atlas.ingest.record import Record
 from atlas.ingest.reference import Reference
 from atlas.ingest.sites import Placed
+from atlas.ingest.specs import specs_of
 from atlas.ingest.sweep import parse_strategy
 from atlas.ingest.tokens import TokenStream
 from atlas.ingest.train import train_saes
-from atlas.ingest.trainee import TrainConfig
-from atlas.ingest.training import Spec
 from atlas.ingest.workspace import Workspace
 from atlas.progress import Progress
 from atlas.sae import SaeWeights
@@ -89,15 +86,15 @@ def _train(
     if done is None:
         begins = references.begins_with(corpus, reference)
         contexts = _contexts(prepared, corpus, len(reference.documents) if begins else 0)
-        specs = _specs(prepared, stream)
+        specs, names = specs_of(prepared, stream)
         folder = prepared.options.log
         record = Record(Path(folder), plan.model) if folder else None
-        several, place = [spec for spec, _ in specs], work.path("training")
+        place = work.path("training")
         strategy = parse_strategy(plan.strategy)
         if strategy is not None and strategy.name == "end-to-end":
             trained = train_end_to_end(
                 prepared.model,
-                several,
+                specs,
                 contexts,
                 place,
                 progress,
@@ -105,14 +102,13 @@ def _train(
                 share=strategy.value,
             )
         else:
-            trained = train_saes(prepared.reader, several, contexts, place, progress, record=record)
+            trained = train_saes(prepared.reader, specs, contexts, place, progress, record=record)
         files = _files(plan, work)
-        for spec, saes in specs:
-            for sae in saes:
-                trained[spec.key].weights.save(files[sae.key])
+        for key, name in names.items():
+            trained[name].weights.save(files[key])
         done = {
             "held_out": not (begins and contexts.saw_reference),
-            "records": {sae.key: trained[spec.key].record for spec, saes in specs for sae in saes},
+            "records": {key: trained[name].record for key, name in names.items()},
         }
         work.finish("trained", **done)
         shutil.rmtree(work.path("training"), ignore_errors=True)
@@ -131,37 +127,4 @@ def _contexts(prepared: Prepared, corpus: Corpus, skip_documents: int) -> Contex
         return JointStream(corpus, reader, context, skip_documents=skip_documents)
     return ContextStream(
         corpus, reader.tokenizer, context, bos_id=reader.bos_id, skip_documents=skip_documents
-    )
-
-
-def _specs(prepared: Prepared, stream: TokenStream) -> list[tuple[Spec, list[PlannedSae]]]:
-    """What to train, and whose SAE each will be: several ones' where layers share it."""
-    plan = prepared.plan
-    strategy = parse_strategy(plan.strategy)
-    if strategy is None or strategy.name != "layer-group":
-        return [(Spec(sae.key, (sites_of(sae),), _config(plan, sae)), [sae]) for sae in plan.saes]
-    points = tuple(dict.fromkeys(HookPoint(*sae.inputs[0]) for sae in plan.saes))
-    groups = similar_layers(prepared.model, points, round(strategy.value), stream, plan.context)
-    specs = []
-    for group in groups:
-        sharing: dict[str, list[PlannedSae]] = {}
-        for sae in plan.saes:
-            if HookPoint(*sae.inputs[0]) in group:
-                sharing.setdefault(f"{sae.name.hook}-{sae.name.variant}", []).append(sae)
-        for kind, saes in sharing.items():
-            key = f"{group[0].layer}to{group[-1].layer}-{kind}"
-            specs.append((Spec(key, tuple(map(sites_of, saes)), _config(plan, saes[0])), saes))
-    return specs
-
-
-def _config(plan: Plan, sae: PlannedSae) -> TrainConfig:
-    assert plan.train_tokens is not None
-    assert sae.k is not None
-    return TrainConfig(
-        architecture=sae.arch,
-        d_sae=sae.d_sae,
-        k=sae.k,
-        train_tokens=plan.train_tokens,
-        seed=plan.seed,
-        settings=dict(sae.settings),
     )

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import BadInput
+from atlas.ingest.architectures.aligned import Aligned
 from atlas.ingest.contexts import Batch, ContextStream, batches
 from atlas.ingest.forwards import Forwards
 from atlas.ingest.joint import Reader
@@ -134,12 +135,12 @@ def _consume(training: Training, block: Block, task: Task) -> None:
     order = order.to(training.device)
     if training.blocks == 0:
         sample = order[:_SAMPLE]
-        _run(training.device, (_first(training, key, block, sample) for key in training.trainees))
+        _run(training.device, (_first(training, key, block, sample) for key in training.lanes))
     shares = order.tensor_split(-(-n // training.config.batch_tokens))
     # With an SAE for every core there is nothing to gain from cutting steps up.
-    whole = training.device.type == "cpu" and len(training.trainees) >= n_workers()
-    advance = partial(_advance, task, 1 / (2 * len(training.trainees)))
-    lanes = (_lane(training, key, block, shares, whole, advance) for key in training.trainees)
+    whole = training.device.type == "cpu" and len(training.lanes) >= n_workers()
+    advance = partial(_advance, task, 1 / (2 * len(training.lanes)))
+    lanes = (_lane(training, key, block, shares, whole, advance) for key in training.lanes)
     _run(training.device, lanes)
     training.tokens += n
     training.blocks += 1
@@ -168,7 +169,7 @@ def _lane(
     advance: Callable[[int], None],
 ) -> Iterator[Stage]:
     """The steps of one SAE on a block; whole: each is one job."""
-    trainee, spec = training.trainees[key], training.specs[key]
+    trainee, spec = training.lanes[key], training.specs[key]
     tokens = training.tokens
     for i, share in enumerate(shares):
         step = partial(_step, trainee, spec, block, share, tokens)
@@ -182,15 +183,15 @@ def _lane(
 
 
 def _first(training: Training, key: str, block: Block, sample: Tensor) -> Iterator[Stage]:
-    yield [partial(_begin, training.trainees[key], training.specs[key], block, sample)]
+    yield [partial(_begin, training.lanes[key], training.specs[key], block, sample)]
 
 
-def _begin(trainee: Trainee, spec: Spec, block: Block, sample: Tensor) -> None:
+def _begin(trainee: Trainee | Aligned, spec: Spec, block: Block, sample: Tensor) -> None:
     trainee.begin(*spec.gather(block, sample))
 
 
 def _step(
-    trainee: Trainee, spec: Spec, block: Block, share: Tensor, tokens: int
+    trainee: Trainee | Aligned, spec: Spec, block: Block, share: Tensor, tokens: int
 ) -> Iterator[Stage]:
     x, y = spec.gather(block, share)
     return trainee.step(x, y, spec.config.moment(tokens))

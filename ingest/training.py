@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from atlas.errors import BadInput
 from atlas.ingest.architectures import ARCHITECTURES
+from atlas.ingest.architectures.aligned import Alignable, Aligned
 from atlas.ingest.contexts import ContextStream
 from atlas.ingest.joint import Reader
 from atlas.ingest.models import HookPoint
@@ -32,7 +34,7 @@ Block = Mapping[HookPoint, Tensor]
 
 @dataclass(frozen=True)
 class Spec:
-    """One dictionary to train."""
+    """One dictionary to train, or several ones that seek to agree."""
 
     key: str
     """What it is called in this training: '3-resid_post-gated'."""
@@ -40,6 +42,15 @@ class Spec:
     """Where it reads and writes; several where layers share one dictionary, which then learns from
     each of them in turn."""
     config: TrainConfig
+    aligned: tuple[str, ...] = ()
+    """What several are called that are trained together, which differ by their seeds."""
+    alignment: float = 0.0
+    """The weight of their agreement."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its dictionaries are called."""
+        return self.aligned or (self.key,)
 
     @property
     def points(self) -> tuple[HookPoint, ...]:
@@ -58,7 +69,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training made of one spec."""
+    """One dictionary that a training made."""
 
     weights: SaeWeights
     record: list[dict[str, float]]
@@ -70,7 +81,10 @@ class Training:
     """All that is alive between two steps, but for the stream."""
 
     specs: dict[str, Spec]
+    lanes: dict[str, Trainee | Aligned]
+    """By `Spec.key`, what takes steps."""
     trainees: dict[str, Trainee]
+    """By name, the dictionaries in them."""
     device: torch.device
     tokens: int = 0
     blocks: int = 0
@@ -83,11 +97,11 @@ class Training:
             spec.config.check()
             if any(getattr(spec.config, s) != getattr(specs[0].config, s) for s in _SHARED):
                 raise BadInput(f"SAEs that share a stream must agree on {', '.join(_SHARED)}.")
+        trainees = {name: _trainee(model, spec, name) for spec in specs for name in spec.names}
+        lanes = {spec.key: _lane(spec, [trainees[name] for name in spec.names]) for spec in specs}
+        records: dict[str, list[dict[str, float]]] = {name: [] for name in trainees}
         return cls(
-            {spec.key: spec for spec in specs},
-            {spec.key: _trainee(model, spec) for spec in specs},
-            model.device,
-            records={spec.key: [] for spec in specs},
+            {spec.key: spec for spec in specs}, lanes, trainees, model.device, records=records
         )
 
     @property
@@ -101,13 +115,17 @@ class Training:
         return tuple(dict.fromkeys(point for spec in self.specs.values() for point in spec.points))
 
     def report(self, key: str, before: int, tokens: int, last: bool) -> None:
-        """After a step of one SAE add to its record: in each hundredth of the training, and last.
+        """After a step of one spec add to its record: in each hundredth of the training, and last.
 
         before, tokens: trained on before and after the step.
         """
         every = self.config.train_tokens / _REPORTS
         if before // every != tokens // every or last:
-            self.records[key].append({"tokens": tokens} | self.trainees[key].report())
+            lane = self.lanes[key]
+            shared = lane.report() if isinstance(lane, Aligned) else {}
+            for name in self.specs[key].names:
+                entry = {"tokens": tokens} | self.trainees[name].report() | shared
+                self.records[name].append(entry)
 
     def explained_variance(self) -> float:
         """Mean over everyone, as last reported."""
@@ -117,16 +135,16 @@ class Training:
     def trained(self) -> dict[str, Trained]:
         """What it has made by now."""
         return {
-            key: Trained(trainee.weights(), self.records[key])
-            for key, trainee in self.trainees.items()
+            name: Trained(trainee.weights(), self.records[name])
+            for name, trainee in self.trainees.items()
         }
 
     def save(self, file: Path, stream: ContextStream) -> None:
         """Write a checkpoint, whole or not at all."""
         tensors = {
             f"{key}/{name}": tensor
-            for key, trainee in self.trainees.items()
-            for name, tensor in trainee.state().items()
+            for key, lane in self.lanes.items()
+            for name, tensor in lane.state().items()
         }
         counts = {"tokens": self.tokens, "blocks": self.blocks, "stream": stream.state()}
         counts |= {"records": self.records, "of": self._identity()}
@@ -138,11 +156,9 @@ class Training:
         found = json.loads(metadata.get("training", "{}"))
         if found.get("of") != self._identity():
             raise BadInput(f"{file} is a checkpoint of another training; delete it to begin anew.")
-        for key, trainee in self.trainees.items():
+        for key, lane in self.lanes.items():
             own = f"{key}/"
-            trainee.restore(
-                {n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)}
-            )
+            lane.restore({n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)})
         self.tokens, self.blocks = found["tokens"], found["blocks"]
         self.records.update(found["records"])
         stream.restore(found["stream"])
@@ -151,7 +167,20 @@ class Training:
         return [f"{key} {spec.config.fingerprint()}" for key, spec in self.specs.items()]
 
 
-def _trainee(model: Reader, spec: Spec) -> Trainee:
+def _lane(spec: Spec, trainees: Sequence[Trainee]) -> Trainee | Aligned:
+    """What takes a spec's steps; BadInput for an architecture that cannot be aligned."""
+    if not spec.aligned:
+        return trainees[0]
+    if not all(hasattr(trainee, "by_W_dec") for trainee in trainees):
+        raise BadInput(
+            f"--strategy feature-aligned cannot train {spec.config.architecture}; choose another "
+            "architecture."
+        )
+    return Aligned(cast("Sequence[Alignable]", trainees), spec.alignment)
+
+
+def _trainee(model: Reader, spec: Spec, name: str) -> Trainee:
+    """A dictionary of that name, which is also its seed's."""
     architecture = ARCHITECTURES.get(spec.config.architecture)
     if architecture is None:
         raise BadInput(
@@ -162,4 +191,4 @@ def _trainee(model: Reader, spec: Spec) -> Trainee:
     shape = Shape(
         tuple(map(model.width, sites.inputs)), tuple(map(model.width, sites.outputs)), sites.same
     )
-    return architecture.make(shape, spec.config, seeded(spec.config.seed, spec.key), model.device)
+    return architecture.make(shape, spec.config, seeded(spec.config.seed, name), model.device)

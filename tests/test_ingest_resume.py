@@ -37,12 +37,12 @@ def _ingest(path: str, model: str, corpus: str | None, die_at: int = 0) -> None:
     """In a child. die_at: which renaming or linking of a file is the last thing it does."""
     import torch
 
-    from atlas.ingest import making, run
+    from atlas.ingest import making, run, specs
     from atlas.ingest.plan import IngestOptions
 
     torch.set_num_threads(1)
     # Small blocks, saved one by one: else a test's ingest is over before it can be interrupted.
-    making.TrainConfig = partial(making.TrainConfig, block_tokens=3000)  # type: ignore[assignment,misc]
+    specs.TrainConfig = partial(specs.TrainConfig, block_tokens=3000)  # type: ignore[assignment,misc]
     making.train_saes = partial(making.train_saes, checkpoint_seconds=0.0)
     run.encode_reference = partial(run.encode_reference, chunk_tokens=1000)
     left = die_at

@@ -62,6 +62,8 @@ class Sparse:
         self.W_enc = torch.zeros(d_sae, shape.d_in, device=device)
         self.b_enc = torch.zeros(d_sae, device=device)
         self.W_dec = torch.zeros(d_sae, shape.d_out, device=device)
+        self.by_W_dec: Tensor | None = None
+        """A gradient (d_sae, d_out), in units of the loss, that the next step takes as well."""
         self.shared = {"b_dec": torch.zeros(shape.d_out, device=device)}
         """Parameters that belong to no latent."""
         self.idle = torch.zeros(d_sae, dtype=torch.int64, device=device)
@@ -237,6 +239,8 @@ class Sparse:
     def _by_decoder(self, part: slice, batch: Batch) -> list[Tensor]:
         """Less what would change the lengths of the rows."""
         gradient, along = batch.by_decoder(part), self.along_lengths(self.W_dec[part])
+        if self.by_W_dec is not None:
+            gradient.add_(self.by_W_dec[part])
         much = (gradient * along).sum(1, keepdim=True) / along.square().sum(1, keepdim=True)
         return [gradient.addcmul_(along, much, value=-1)]
 
