@@ -62,8 +62,9 @@ _LEAST_TOKENS = 256
 """Fewer say nothing."""
 
 _FITS = 0.8
-"""A reading is told if its misfit beside the dictionary as it was read is no more than this: those
-of sound ones, measured on five kinds of activation, were all above .9."""
+"""A reading is told if its misfit beside the dictionary as it was read is no more than this. Of 90
+sound dictionaries (five models, three architectures, on text like that of training and unlike it),
+the best other reading was .88."""
 
 _ALIKE = 1.05
 """Misfits that differ by less than this factor tell nothing."""

@@ -24,6 +24,9 @@ from atlas.sae import NORMALIZATIONS, SaeWeights
 _LAYERS = 3
 """How many layers to either side a dictionary may have been shifted."""
 
+_LEAST_FACTOR = 1.5
+"""A scale nearer to 1 is not looked for: text unlike that of training changes norms as much."""
+
 _USUAL_K = (8, 16, 32, 64, 128, 256)
 """Tried where nothing says what k is."""
 
@@ -74,6 +77,8 @@ def at_other_places(
             [replace(point, layer=point.layer + shift) for point in sites.outputs],
             "it is for another layer, {}",
         )
+    reverse = "its hook points are in the other order, {}"
+    add(sites.inputs[::-1], sites.outputs[::-1], reverse)
     step = "correct its configuration" if told else "give --layers and --hook so"
     return [
         Reading(cause, f"{step} and import it again", moved, weights)
@@ -175,7 +180,7 @@ def _sparser(sae: SaeWeights, l0: float, k: float | None) -> Iterator[_Change]:
     lost = "it is a TopK read as a ReLU" if sae.activation == "relu" else "its threshold is lost"
     told = {round(one) for one in (k, sae.k) if one}
     for one in sorted(told or _USUAL_K):
-        if 1 <= one <= min(l0 / 2, sae.d_sae):
+        if 1 <= one <= min(l0 / 3, sae.d_sae):  # text of another kind may double it
             yield (
                 f"{lost}, and only the {one} largest activations of a token count",
                 "correct its configuration (activation, k, threshold) and import it again",
@@ -206,17 +211,19 @@ def _scaled(sae: SaeWeights, x: Tensor, y: Tensor) -> Iterator[_Change]:
     for length, (of_x, of_y) in {"√d": roots, "1": (1.0, 1.0)}.items():
         into = of_x / float(x.norm(dim=1).mean())
         out = of_y / float(y.norm(dim=1).mean())
-        if max(abs(math.log(into)), abs(math.log(out))) < math.log(1.1):
+        if max(abs(math.log(into)), abs(math.log(out))) < math.log(_LEAST_FACTOR):
             continue
         for sign, cause in (
             (1, f"its weights are for inputs scaled to norm {length}, which is not folded in"),
             (-1, f"a scale of the input to norm {length} is folded in, and should not be"),
         ):
-            coder = replace(sae, input_scale=sae.input_scale * into**sign)
-            both = replace(coder, output_scale=sae.output_scale * out**sign)
+            encoder = replace(sae, input_scale=sae.input_scale * into**sign)
+            both = replace(encoder, output_scale=sae.output_scale * out**sign)
             yield cause, step, both
-            yield f"{cause} (in the encoder)", step, coder
-            yield f"{cause} (in the decoder)", step, replace(both, input_scale=sae.input_scale)
+            if length == "√d":
+                yield f"{cause} (in the encoder)", step, encoder
+                decoder = replace(both, input_scale=sae.input_scale)
+                yield f"{cause} (in the decoder)", step, decoder
             if sae.threshold is not None:
                 yield (
                     f"its threshold is in other units, those of inputs scaled to norm {length}",

@@ -20,7 +20,6 @@ import torch
 
 from atlas.demo import models_folder
 from atlas.ingest.architectures import ARCHITECTURES
-from atlas.ingest.architectures.standard import Standard
 from atlas.ingest.conformance import conformance
 from atlas.ingest.contexts import batches, contexts, tokenize_ids
 from atlas.ingest.formats.found import Found
@@ -94,7 +93,7 @@ def saes(models):
     scale = math.sqrt(x.shape[1]) / x.norm(dim=1).mean().item()
     return {
         "topk": train(topk, x),
-        "relu": train(Standard, x),
+        "relu": train(ARCHITECTURES["standard"].make, x),
         "jumprelu": train(batchtopk, x),
         "layer_norm": replace(train(topk, (x - mean) / (std + 1e-5)), normalize="layer_norm"),
         "scaled": folded(train(batchtopk, x * scale), scale),
@@ -210,6 +209,16 @@ def test_a_transcoder_at_a_wrong_place(saes, judge):
     assert "it is for another hook, 2-mlp_norm and 2-mlp_out, for then" in gain
     above = Sites((HookPoint(3, "mlp_norm"),), (HookPoint(3, "mlp_out"),))
     assert "it is for another layer, 2-mlp_norm and 2-mlp_out" in judge(sae, above).quality
+
+
+def test_a_crosscoder_whose_layers_are_swapped(models, sample, judge):
+    near, far = (HookPoint(layer, "resid_post") for layer in (0, 2))
+    given, swapped = Sites((near, far), (near, far)), Sites((far, near), (far, near))
+    found = [models["stdlib-a"].run(batch, [near, far]) for batch in sample]
+    x = torch.cat([torch.cat(pair, dim=1) for pair in found])
+    sae = train(ARCHITECTURES["topk"].make, x)
+    assert judge(sae, given).sound
+    assert "other order, 0-resid_post and 2-resid_post, for then" in judge(sae, swapped).quality
 
 
 def test_a_scale_that_is_not_folded(saes, judge):
