@@ -21,6 +21,7 @@ from atlas.ingest.joint import Reader
 from atlas.ingest.models import LanguageModel
 from atlas.ingest.parts import ENTRY_SCHEMA, Parts
 from atlas.ingest.plan import IngestOptions, Plan, PlannedSae
+from atlas.ingest.quality import AtSite, site_metrics
 from atlas.ingest.reference import Reference
 from atlas.ingest.sites import Sites
 from atlas.ingest.tokens import TokenStream, vocabulary_texts
@@ -337,7 +338,7 @@ def _add_sae(
         f"insert into saes ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
         list(columns.values()),
     )
-    _add_sites(atlas, run, sae.sites, sae_id, model_id)
+    _add_sites(atlas, run, sae, sae_id, model_id)
     _add_tensors(atlas, weights, sae_id)
     for metric, value in sae.metrics.items():
         atlas.execute(
@@ -378,7 +379,9 @@ def _add_sae(
     )
 
 
-def _add_sites(atlas: Atlas, run: FinishedRun, sites: Sites, sae_id: int, model_id: int) -> None:
+def _add_sites(
+    atlas: Atlas, run: FinishedRun, sae: FinishedSae, sae_id: int, model_id: int
+) -> None:
     """Where it reads and writes, and which columns of its directions belong to which point."""
     model_ids = {"": model_id}
     for partner in run.plan.partners:
@@ -389,13 +392,29 @@ def _add_sites(atlas: Atlas, run: FinishedRun, sites: Sites, sae_id: int, model_
                 "this ingest ran; ingest that model, and give the command again."
             )
         model_ids[partner.model] = int(known[0])
-    for role, at in (("input", sites.inputs), ("output", sites.outputs)):
+    sites = sae.sites
+    unmeasured = [AtSite(None, None)] * len(sites.inputs)
+    for role, at, measured in (
+        ("input", sites.inputs, unmeasured),
+        ("output", sites.outputs, site_metrics(sae.parts, len(sites.outputs))),
+    ):
         first = 0
-        for place, point in enumerate(at):
-            width, of = run.reader.width(point), model_ids[point.model]
+        for place, (point, here) in enumerate(zip(at, measured, strict=True)):
+            width = run.reader.width(point)
             atlas.execute(
-                "insert into sae_sites values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [sae_id, role, place, of, point.layer, point.hook, first, width],
+                "insert into sae_sites values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    sae_id,
+                    role,
+                    place,
+                    model_ids[point.model],
+                    point.layer,
+                    point.hook,
+                    first,
+                    width,
+                    here.spread,
+                    here.explained_variance,
+                ],
             )
             first += width
 

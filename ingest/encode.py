@@ -24,7 +24,7 @@ from atlas.ingest.forwards import Forwards
 from atlas.ingest.joint import JointText, Reader, reference_contexts
 from atlas.ingest.models import HookPoint
 from atlas.ingest.parts import Parts, part_path, part_scale, write_part
-from atlas.ingest.quality import add_sums, reconstruction_sums
+from atlas.ingest.quality import add_sums, reconstruction_sums, site_sums
 from atlas.ingest.sites import Placed, all_points
 from atlas.ingest.tokens import TokenStream
 from atlas.progress import Progress, Silent, Task
@@ -162,6 +162,8 @@ def _encode(
     sites, sae = placed
     x, y = sites.gather(activations)
     code = sae.encode(x)
+    y_hat = sae.decode(code, x)
+    widths = [activations[point].shape[1] for point in sites.outputs]
     value = code.value.cpu().numpy()
     # `>` would also drop NaN, which must be seen.
     there = value != 0
@@ -169,7 +171,7 @@ def _encode(
         code.index.cpu().numpy()[there],
         np.repeat(token, np.diff(code.offset.cpu().numpy()))[there],
         value[there],
-        reconstruction_sums(y, sae.decode(code, x)),
+        reconstruction_sums(y, y_hat) | site_sums(y, y_hat, widths),
     )
 
 

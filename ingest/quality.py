@@ -18,8 +18,10 @@ SAE's y is its x. BOS and padding count nowhere.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,21 @@ def reconstruction_sums(y: Tensor, y_hat: Tensor) -> Sums:
     return {name: np.atleast_1d(t.double().cpu().numpy()) for name, t in sums.items()}
 
 
+def site_sums(y: Tensor, y_hat: Tensor, widths: Sequence[int]) -> Sums:
+    """The same sums of each output point's part of y and ŷ alone, PLACE.NAME, if several lie there.
+
+    widths: of the parts, which lie side by side.
+    """
+    if len(widths) == 1:
+        return {}
+    parts = zip(torch.split(y, list(widths), 1), torch.split(y_hat, list(widths), 1), strict=True)
+    return {
+        f"{place}.{name}": total
+        for place, (part, part_hat) in enumerate(parts)
+        for name, total in reconstruction_sums(part, part_hat).items()
+    }
+
+
 def add_sums(several: Sequence[Sums]) -> Sums:
     """Sums of batches or chunks, added one after another."""
     totals = dict(several[0])
@@ -105,13 +122,43 @@ def reconstruction_metrics(parts: Parts) -> dict[str, float]:
     } | fidelity(sums)
 
 
+@dataclass(frozen=True)
+class AtSite:
+    """What is measured at one output point of an SAE."""
+
+    spread: float | None
+    """Root mean square distance of the activations from their mean; None of an input."""
+    explained_variance: float | None
+    """None where the activations do not vary, and of an input."""
+
+
+def site_metrics(parts: Parts, n_outputs: int) -> list[AtSite]:
+    """At each of an SAE's output points, in their order."""
+    sums = parts.sums()
+    found = []
+    for place in range(n_outputs):
+        own = f"{place}." if n_outputs > 1 else ""
+        here = {
+            name.removeprefix(own): total for name, total in sums.items() if name.startswith(own)
+        }
+        spread = math.sqrt(max(_variance(here), 0.0) / float(here["n"].item()))
+        found.append(AtSite(spread, fidelity(here).get("explained_variance")))
+    return found
+
+
+def _variance(sums: Sums) -> float:
+    """Σ‖y − ȳ‖² over all tokens."""
+    y, n = sums["y"], float(sums["n"].item())
+    return float(sums["within"].item()) + float(sums["between"].item()) - float(y @ y) / n
+
+
 def fidelity(sums: Sums) -> dict[str, float]:
     """The metrics that `reconstruction_sums` of all tokens, added up, are enough for."""
     y, error = sums["y"], sums["error"]
     one = {name: float(total[0]) for name, total in sums.items()}
     n, error2 = one["n"], one["error2"]
     metrics = {"mse": error2 / (n * len(y)), "cosine": one["cosine"] / n}
-    variance = one["within"] + one["between"] - float(y @ y) / n
+    variance = _variance(sums)
     if variance > 0:
         metrics["fvu"] = error2 / variance
         metrics["explained_variance"] = 1 - metrics["fvu"]

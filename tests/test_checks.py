@@ -132,6 +132,8 @@ DAMAGE = {
         "delete from sae_sites where sae_id = 1 and role = 'output'",
         "update sae_sites set width = 3 where sae_id = 0 and role = 'input'",
         "update sae_sites set first_column = 1 where sae_id = 0",
+        "update sae_sites set spread = -1 where sae_id = 0 and role = 'output'",
+        "update sae_sites set explained_variance = 1.5 where sae_id = 0 and role = 'output'",
     ],
     "spaces_sound": [
         "update sae_sites set width = 3 where sae_id = 0 and role = 'input'",

@@ -291,6 +291,34 @@ def test_examples_keep_to_the_windows_that_were_read(place, models):
         assert span[0] <= first <= peak <= last <= span[1]
 
 
+def test_each_hook_point_is_measured_by_itself(place, models):
+    with atlas.open(place / "a.atlas") as a:
+        sae, reference = load_weights(a, NAME), references.of_atlas(a)
+        stored = a.rows(
+            "select spread, explained_variance from sae_sites"
+            " where sae_id = sae_id(?) and role = 'output' order by place",
+            [NAME],
+        )
+        norms = a.rows("select norm, share from decoder_norms(?)", [f"{NAME}/3"])
+        (reads,) = a.row("select reads from sae_cards where sae = ?", [NAME])
+    assert reads == ["0-resid_post", "1-resid_post", "two/0-resid_post", "two/2-resid_post"]
+    streams = tuple(references.stream(reference, model.tokenizer) for model in models.members)
+    windows = JointText(models, streams, reference.n_words).windows(SMALL["context"])
+    read = [models.run(batch, POINTS) for batch in batches(windows, 4000, models.pad_id)]
+    x = torch.cat([torch.cat(one, 1) for one in read])
+    x_hat = sae.decode(sae.encode(x), x)
+    expected = []
+    parts = (one.double().split([16, 16, 24, 24], 1) for one in (x, x_hat))
+    for y, y_hat in zip(*parts, strict=True):
+        variance = (y - y.mean(0)).square().sum()
+        expected += [(variance / len(y)).sqrt(), 1 - (y - y_hat).square().sum() / variance]
+    np.testing.assert_allclose(np.ravel(stored), expected, rtol=1e-4)
+    relative = [norm / spread for (norm, _), (spread, _) in zip(norms, stored, strict=True)]
+    np.testing.assert_allclose(
+        [share for _, share in norms], relative / np.sum(relative), rtol=1e-6
+    )
+
+
 def test_given_again_nothing_happens(place):
     assert not ingest(place / "a.atlas", options(place, **JOINT)).added
 

@@ -191,8 +191,8 @@ def test_an_atlas_of_the_first_format_says_where_its_saes_read(tmp_path: Path) -
             "select activation, d_out, output_scale, normalize, quality from saes"
         ) == [("topk", 4, 0.5, "none", None)]
         assert atlas.rows("from sae_sites order by role") == [
-            (0, "input", 0, 0, 3, "mlp_out", 0, 4),
-            (0, "output", 0, 0, 3, "mlp_out", 0, 4),
+            (0, "input", 0, 0, 3, "mlp_out", 0, 4, None, None),
+            (0, "output", 0, 0, 3, "mlp_out", 0, 4, None, None),
         ]
         assert atlas.rows("select metric, version from sae_metrics") == [("l0", 1)]
     assert {name for (name,) in _tables(path)} == current

@@ -1,4 +1,5 @@
--- Every SAE reads and writes hook points whose activations fill its directions without a gap.
+-- Every SAE reads and writes hook points whose activations fill its directions without a gap, and
+-- what was measured at those it writes is possible.
 with sums as (
     select
         sae_id,
@@ -30,3 +31,14 @@ left join sums on sums.sae_id = saes.sae_id and sums.role = roles.role
 where sums.width is distinct from if(roles.role = 'input', saes.d_in, saes.d_out)
 or not sums.places_complete
 or exists (from gaps where gaps.sae_id = saes.sae_id and gaps.role = roles.role)
+or exists (
+    from sae_sites as measured
+    where measured.sae_id = saes.sae_id
+    and measured.role = roles.role
+    and (
+        measured.spread < 0
+        or not isfinite(measured.spread)
+        or measured.explained_variance > 1
+        or (measured.role = 'input' and measured.spread is not null)
+    )
+)

@@ -52,6 +52,12 @@ select
 from saes
 order by sae_id;
 
+-- of an output: root mean square distance of the activations there from their mean, on the reference
+-- corpus; what is 1 in the units of one hook point may be 1,000 in those of another
+alter table sae_sites add column spread double;
+-- of an output: the share of the activations' variance there that is explained
+alter table sae_sites add column explained_variance double;
+
 -- one row per (SAE, tensor, row): what few architectures have beside encoder and decoder
 create table sae_tensors (
     sae_id integer,

@@ -1,6 +1,6 @@
 -- Hook points of SAEs with the space that vectors at each live in. One row per (SAE, role, place).
 --
--- space: see sae_spaces; first, last: its part of a direction, counted from 1
+-- space: see sae_spaces; first, last: its part of a direction, counted from 1; spread: see sae_sites
 create or replace view _sites as
 select
     sae_sites.sae_id,
@@ -17,6 +17,7 @@ select
     ) as space,
     sae_sites.width,
     sae_sites.first_column + 1 as first,
-    sae_sites.first_column + sae_sites.width as last
+    sae_sites.first_column + sae_sites.width as last,
+    sae_sites.spread
 from sae_sites
 join models on models.model_id = sae_sites.model_id;

@@ -51,11 +51,21 @@ from saes
 join models on models.model_id = saes.model_id
 left join (
     select
-        sae_id,
-        list(layer || '-' || hook order by place) filter (role = 'input') as reads,
-        list(layer || '-' || hook order by place) filter (role = 'output') as writes
-    from sae_sites
-    group by sae_id
+        sites.sae_id,
+        list(sites.point order by sites.place) filter (sites.role = 'input') as reads,
+        list(sites.point order by sites.place) filter (sites.role = 'output') as writes
+    from (
+        select
+            sae_sites.sae_id,
+            sae_sites.role,
+            sae_sites.place,
+            if(sae_sites.model_id = saes.model_id, '', models.name || '/')
+            || sae_sites.layer || '-' || sae_sites.hook as point
+        from sae_sites
+        join saes on saes.sae_id = sae_sites.sae_id
+        join models on models.model_id = sae_sites.model_id
+    ) as sites
+    group by sites.sae_id
 ) as placed on placed.sae_id = saes.sae_id
 left join (
     select

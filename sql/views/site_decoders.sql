@@ -5,9 +5,11 @@
 -- site: hook point, `model/layer-hook`
 -- space: the one that this part lives in (see sae_spaces), where it compares with SAEs' decoders
 -- norm: length of the part, in the SAE's scaled units
--- share: norm / sum of the norms over the feature's hook points: of two, the relative norm of
--- Lindsey et al. (2024, "Sparse Crosscoders for Cross-Layer Features and Model Diffing"), 0 or 1 for
--- a feature exclusive to one and 1/2 for one that both share alike; null if all parts are zero
+-- share: norm / spread as a share of its sum over the feature's hook points, each spread being the
+-- root mean square distance of the activations there from their mean (1 where it was not measured):
+-- of two hook points, the relative norm of Lindsey et al. (2024, "Sparse Crosscoders for Cross-Layer
+-- Features and Model Diffing"), who scale activations alike before training; 0 or 1 for a feature
+-- exclusive to one, 1/2 for one that both share alike; null if all parts are zero
 --
 --     select site, norm, share from site_decoders where feature_id = 12 order by place
 create or replace view site_decoders as
@@ -45,7 +47,9 @@ parts as (
         feature_id,
         sae_id,
         index,
-        list_sum(norms) as total,
+        list_sum(
+            list_transform(norms, lambda norm, i: norm / coalesce(sites[i].spread, 1))
+        ) as total,
         unnest(sites) as at,
         unnest(directions) as direction,
         unnest(norms) as norm
@@ -59,7 +63,7 @@ select
     parts.at.hook,
     parts.at.space,
     parts.norm,
-    parts.norm / nullif(parts.total, 0) as share,
+    parts.norm / coalesce(parts.at.spread, 1) / nullif(parts.total, 0) as share,
     parts.direction,
     parts.feature_id
 from parts
