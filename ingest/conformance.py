@@ -139,7 +139,8 @@ def conformance(
     if unsound:
         return Verdict(
             f"{told}, and no other reading of its files explains more: it was trained on another "
-            f"model{trained_for} or hook, or for text of another kind; give the model that it is for.",
+            f"model{trained_for} or hook, or for another kind of text; give the model that it is "
+            "for.",
             findings,
         )
     if deviating:
