@@ -170,8 +170,8 @@ def _print_sae(out: Console, found: SaeSummary) -> None:
             ("metric", "value", *(["declared"] if declared else []), "better", "meaning"),
             [
                 (
-                    one["metric"], _figure(one["value"], "#.4g"),
-                    *([_figure(one["declared"], "#.4g")] if declared else []),
+                    one["metric"], _measured(one["value"]),
+                    *([_measured(one["declared"])] if declared else []),
                     one["better"] if one["better"] != "neither" else "", one["definition"],
                 )
                 for one in found.metrics
@@ -248,6 +248,13 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 def _cell(value: str | int) -> str:
     return f"{value:,}" if isinstance(value, int) else safe(value)
+
+
+def _measured(value: float | None) -> str | None:
+    """Four digits, but a count in full."""
+    if value is None:
+        return None
+    return f"{value:,.0f}" if value >= 1 and value == int(value) else f"{value:#.4g}"
 
 
 def _figure(value: float | None, form: str) -> str | None:

@@ -108,6 +108,7 @@ def test_the_command_draws(path, tmp_path):
 def test_info_of_an_sae_says_what_its_metrics_mean(path):
     text = succeed("info", path, SAES[0])
     assert re.search(r"explained_variance +0\.8000 +higher +1 − Σ‖y − ŷ‖² / Σ‖y − ȳ‖²", text)
+    assert re.search(r"absorption_letters +2 +how many", text)
     assert re.search(r"no token +3 +█", text)
     assert re.search(r"capital +0\.700 +0\.800 +0\n", text)
     assert re.search(r"a +10 +20\.0% +0\.300 +3 +4\n", text)
