@@ -23,14 +23,19 @@ FORMATS = ("svg", "png", "pdf")
 USUAL = ("ce_spliced", "fvu")
 """What is drawn where no metric is named: the first one that the atlas has."""
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F5539", "#999999")
-"""Of Okabe and Ito's palette, which colour-blind readers can tell apart."""
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F5539", "#999999"),
+    *("#332288", "#117733", "#882255", "#AA4499", "#999933", "#DDCC77", "#661100", "#222222"),
+)
+"""Of palettes that colour-blind readers can tell apart: Okabe and Ito's, then Tol's."""
 
 _GREY = "#444"
 _MARKERS = "osD^vPX*"
 _COLUMNS = 4
 _PANEL = (3.6, 2.9)
 """Inches."""
+_ENTRY = 1.6
+"""Inches that an entry of the legend takes."""
 
 _AXES = {
     "ce_spliced": "cross entropy, spliced (nats)",
@@ -116,8 +121,11 @@ def _draw(rows: list[Record], metric: str) -> Figure:
     panels = [list(some) for _, some in groupby(rows, _place)]
     n_columns = min(_COLUMNS, len(panels))
     n_rows = math.ceil(len(panels) / n_columns)
-    size = (max(n_columns * _PANEL[0], 5), n_rows * _PANEL[1] + 0.6)
-    figure = Figure(figsize=size, layout="constrained")
+    handles = _legend(colours, markers)
+    width = max(n_columns * _PANEL[0], 5)
+    n_beside = int(width / _ENTRY)
+    height = n_rows * _PANEL[1] + 0.25 * math.ceil(len(handles) / n_beside)
+    figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True)
     for axes, panel in zip(grid.flat, panels, strict=False):
         _draw_panel(axes, panel, metric, colours, markers)
@@ -129,8 +137,9 @@ def _draw(rows: list[Record], metric: str) -> Figure:
         if i + n_columns >= len(panels):
             axes.set_xlabel("L0")
             axes.tick_params(labelbottom=True)
-    handles = _legend(colours, markers)
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=n_beside, frameon=False, fontsize=9
+    )
     return figure
 
 
