@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 import pickle
 import shutil
 from pathlib import Path, PurePosixPath
@@ -225,3 +227,44 @@ def test_files_come_in_natural_order(tmp_path):
     assert formats._listing(tmp_path) == tuple(
         map(PurePosixPath, ("b", "layer_9/a", "layer_9/a1", "layer_10/a"))
     )
+
+
+_SPARSIFY = {
+    "activation": "topk", "expansion_factor": 2, "normalize_decoder": True, "num_latents": 0,
+    "k": 4, "multi_topk": False, "skip_connection": False, "transcode": False, "d_in": 6,
+}  # fmt: skip
+_SAELENS = {
+    "architecture": "topk", "k": 4, "d_in": 6, "d_sae": 12, "dtype": "float32",
+    "apply_b_dec_to_input": True, "normalize_activations": "none",
+    "metadata": {"hook_name": "blocks.0.hook_resid_post"},
+}  # fmt: skip
+_SAELENS_5 = {
+    "hook_point": "blocks.0.hook_resid_post", "activation_fn_str": "topk",
+    "activation_fn_kwargs": {"k": 4}, "d_in": 6, "d_sae": 12, "normalize_activations": False,
+}  # fmt: skip
+_WRONG = [
+    None, "x", [], {}, {"a": 1}, float("nan"), float("inf"), -1, 0, 1e30, True, [1], 3.5, 2**70,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [_SPARSIFY, _SAELENS, _SAELENS_5])
+def test_one_wrong_setting_is_told_or_does_no_harm(config, tmp_path):
+    """Whatever stands in its place: read, or a told error, and nothing that JSON cannot hold."""
+    rows_first = config is _SPARSIFY
+    names = ("encoder.weight", "encoder.bias") if rows_first else ("W_enc", "b_enc")
+    file = "sae.safetensors" if rows_first else "sae_weights.safetensors"
+    tensors = {
+        names[0]: torch.randn((12, 6) if rows_first else (6, 12)), names[1]: torch.randn(12),
+        "W_dec": torch.randn(12, 6), "b_dec": torch.randn(6),
+    }  # fmt: skip
+    save_file(tensors, tmp_path / file)
+    told = 0
+    for name, wrong in itertools.product(config, _WRONG):
+        (tmp_path / "cfg.json").write_text(json.dumps(config | {name: wrong}))
+        try:
+            for found in read_dictionaries(str(tmp_path)):
+                json.dumps([found.conventions, found.declared], allow_nan=False)
+                found.load()
+        except BadInput:
+            told += 1
+    assert told > len(config)

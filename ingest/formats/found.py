@@ -112,12 +112,16 @@ class Format:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; BadInput if the file is missing, damaged or something else."""
     try:
-        loaded = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        loaded = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError among them
         raise BadInput(f"{path} cannot be read as JSON ({error}); get it again.") from error
     if not isinstance(loaded, dict):
         raise BadInput(f"{path} holds no JSON object; get it again from its publisher.")
     return loaded
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
 
 
 def read_pickle(path: Path) -> Any:
@@ -392,7 +396,13 @@ def setting(config: Mapping[str, Any], name: str, kind: type[Any], path: Path) -
     return value
 
 
-_KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    bool: "true or false",
+    dict: "an object",
+}
 
 
 def known(value: str, choices: Iterable[str], what: str, path: Path) -> str:

@@ -371,7 +371,11 @@ def _modernised(old: dict[str, Any], path: Path) -> dict[str, Any]:
                 f"{path} combines the activation function topk with the architecture "
                 f"{old['architecture']!r}, which the atlas does not compute; it is not imported."
             )
-        arguments = old.get("activation_fn_kwargs") or {}
+        arguments = (
+            setting(old, "activation_fn_kwargs", dict, path)
+            if "activation_fn_kwargs" in old
+            else {}
+        )
         new |= {"architecture": "topk", "k": arguments.get("k", old.get("k"))}
         setting(new, "k", int, path)
     normalize = old.get("normalize_activations")

@@ -103,7 +103,7 @@ def _found(source: Source, path: Path) -> Found:
 
 def _latents(config: dict[str, Any], d_in: int, path: Path) -> int:
     """`num_latents`, of which 0 (or none, before it existed) means a multiple of d_in."""
-    stated = int(config.get("num_latents") or 0)
+    stated = setting(config, "num_latents", int, path) if config.get("num_latents") else 0
     return stated or d_in * int(setting(config, "expansion_factor", int, path))
 
 
