@@ -8,7 +8,7 @@ RUN_STAMP := .venv/.installed-$(FAISS)
 DEV_STAMP := .venv/.installed-$(FAISS)-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo test test-gpu lint format bench clean
+.PHONY: help demo test test-gpu lint format bench bench-peers clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -35,8 +35,11 @@ format: $(DEV_STAMP)  ## put the code in the house's style
 bench: $(DEV_STAMP)  ## print the ratios that README.md quotes
 	$(BIN)/python -m tests.benchmarks
 
+bench-peers: .venv-peers/.installed-$(FAISS)  ## compare SAE training with other libraries' own
+	.venv-peers/bin/python -m tests.benchmarks peers
+
 clean:  ## remove what the other targets made
-	rm -rf .venv demo.atlas demo.atlas.index demo.atlas.work build dist *.egg-info
+	rm -rf .venv .venv-peers demo.atlas demo.atlas.index demo.atlas.work build dist *.egg-info
 
 .venv/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,4 +53,11 @@ $(RUN_STAMP): pyproject.toml constraints.txt | .venv/pyvenv.cfg
 
 $(DEV_STAMP): $(RUN_STAMP)
 	$(PIP) install -c constraints.txt -e '.[$(FAISS),hub,dev]'
+	@touch $@
+
+# torchvision comes along with them, does not fit every torch, and none of them needs it here.
+.venv-peers/.installed-$(FAISS): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check -q install -c constraints.txt -e '.[$(FAISS),peers]'
+	.venv-peers/bin/python -m pip --disable-pip-version-check -q uninstall -y torchvision
 	@touch $@

@@ -46,7 +46,7 @@ def plain_acts(architecture, p, h, sae):
         least = (pre * norms).flatten().topk(n * config.k).values.min()
         return pre * (pre * norms >= least) * (pre > 0)
     if architecture == "feature-choice":
-        m = (zipf_shares(config.k, d_sae, 0.5) * n).round().long().clamp(1, n)
+        m = (zipf_shares(config.k, d_sae, sae.settings["zipf"]) * n).round().long().clamp(1, n)
         least = torch.stack([pre[:, i].topk(m[i]).values.min() for i in range(d_sae)])
         return pre * (pre >= least) * (pre > 0)
     assert architecture == "switch"

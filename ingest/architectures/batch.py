@@ -142,7 +142,8 @@ class Batch:
     def sort(self) -> None:
         """Sort the entries by latent, those of one latent by row; count who fired."""
         idle, entries = self._sae.idle, self.entries
-        idle.add_(self.n).index_fill_(0, entries.latent[entries.value > 0].long(), 0)
+        fired = torch.bincount(entries.latent, entries.value, minlength=len(idle)) > 0
+        idle.add_(self.n).masked_fill_(fired, 0)
         bag = entries.bag()
         row = bag if self._n_prefixes == 1 else bag // self._n_prefixes
         slope = torch.cat(_in_order(self._slopes))

@@ -6,9 +6,8 @@
     post-step   decoder rows to unit length; the threshold of inference
     stored as   'jumprelu' with one threshold for all latents
 
-The threshold is a mean of the batches' least active values, as in the paper, but not with a fixed
-memory (β = .999): the mean reaches over the last tenth or so of the training, in which the rate
-falls to 0, however long that is. So the mean L0 of new tokens is k.
+The threshold is an average of the batches' least active values, so that the mean L0 of new tokens
+is k; see `atlas.ingest.architectures.threshold`.
 """
 
 from __future__ import annotations
@@ -24,14 +23,15 @@ from torch import Tensor
 from atlas.ingest.architectures.batch import Batch
 from atlas.ingest.architectures.entries import Entries
 from atlas.ingest.architectures.sparse import Sparse
+from atlas.ingest.architectures.threshold import Threshold
 from atlas.ingest.trainee import Moment, Shape, TrainConfig
 from atlas.workers import Stage
 
-_SLACK = 0.85
+_SLACK = 0.9
 """Candidates are what is above this share of the last batch's least active value."""
 
-MEMORY = 0.1
-"""Share of the training so far that the threshold is a mean of."""
+_FEW = 64
+"""Rows from which that is guessed at first."""
 
 
 class BatchTopK(Sparse):
@@ -41,9 +41,9 @@ class BatchTopK(Sparse):
         self, shape: Shape, config: TrainConfig, generator: torch.Generator, device: torch.device
     ) -> None:
         super().__init__(shape, config, generator, device)
-        self.least = torch.zeros((), device=device)
+        self.least = torch.zeros(1, device=device)
         """The least active value of the last batch."""
-        self.threshold = torch.zeros((), device=device)
+        self.threshold = Threshold(1, device)
 
     def encode(self, batch: Batch) -> Iterator[Stage]:
         """The batch's k·n largest pre-activations above 0.
@@ -52,6 +52,8 @@ class BatchTopK(Sparse):
         are, the chunks are done again with a lower bar; the result does not depend on the bar.
         """
         wanted = self.config.k * batch.n
+        if not self.least:
+            yield [partial(self._guess, batch)]
         floor = _SLACK * self.least.item()
         found: dict[int, Entries] = {}
         while True:
@@ -60,6 +62,12 @@ class BatchTopK(Sparse):
                 break
             floor = floor / 2 if floor > 1e-3 else 0.0
         yield [partial(self._largest, batch, wanted, found)]
+
+    def _guess(self, batch: Batch) -> None:
+        """The least active value of a few rows, for want of a batch before this one."""
+        few = slice(min(batch.n, _FEW))
+        pre = self.pre(batch.read(few))
+        self.least.copy_(kth_largest(pre.view(-1), self.config.k * len(pre)).clamp_min(0))
 
     def _above(self, batch: Batch, floor: float, found: dict[int, Entries], rows: slice) -> None:
         found[rows.start] = entries_above(self.pre(batch.read(rows)), floor)
@@ -72,17 +80,16 @@ class BatchTopK(Sparse):
 
     def after(self, batch: Batch, moment: Moment) -> None:
         """Let the threshold follow the least active values."""
-        share = batch.n / (batch.n + MEMORY * moment.tokens)
-        self.threshold.lerp_(self.least, share)
+        self.threshold.follow(self.least, batch.n, moment.tokens)
 
     def stored(self) -> dict[str, Any]:
         """With the threshold of inference."""
-        threshold = self.threshold.expand(self.config.d_sae).clone()
-        return {"activation": "jumprelu", "threshold": threshold}
+        threshold = self.threshold.value.expand(self.config.d_sae)
+        return {"activation": "jumprelu", "threshold": threshold.clone()}
 
     def own_state(self) -> dict[str, Tensor]:
-        """Both thresholds."""
-        return {"least": self.least, "threshold": self.threshold}
+        """Where the choice begins to look, and the threshold."""
+        return {"least": self.least} | self.threshold.state()
 
 
 def entries_above(pre: Tensor, floor: float) -> Entries:

@@ -24,12 +24,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from atlas.ingest.architectures.batch import Batch
-from atlas.ingest.architectures.batchtopk import MEMORY, BatchTopK
+from atlas.ingest.architectures.batchtopk import BatchTopK
 from atlas.ingest.architectures.entries import Entries, sorted_by_latent
 from atlas.ingest.architectures.settings import Setting
 from atlas.ingest.architectures.sparse import Sparse
+from atlas.ingest.architectures.threshold import Threshold
 from atlas.ingest.trainee import Moment, Shape, TrainConfig
 from atlas.workers import Stage
 
@@ -44,7 +46,7 @@ class FeatureChoice(Sparse):
     """In training."""
 
     SETTINGS: ClassVar = {
-        "zipf": Setting(0.5, "exponent by which a latent's tokens fall with its number; 0: not")
+        "zipf": Setting(0.8, "exponent by which a latent's tokens fall with its number; 0: not")
     }
 
     def __init__(
@@ -53,8 +55,8 @@ class FeatureChoice(Sparse):
         super().__init__(shape, config, generator, device)
         self.shares = zipf_shares(config.k, config.d_sae, self.settings["zipf"])
         self.least = torch.zeros(config.d_sae, device=device)
-        """Each latent's least active value in the last batch."""
-        self.threshold = torch.zeros(config.d_sae, device=device)
+        """Where each latent's active values of this batch end."""
+        self.threshold = Threshold(config.d_sae, device)
 
     def encode(self, batch: Batch) -> Iterator[Stage]:
         """Each latent's tokens, then the entries sorted by token."""
@@ -72,8 +74,9 @@ class FeatureChoice(Sparse):
     ) -> None:
         pre = torch.addmm(self.b_enc[latents, None], self.W_enc[latents], batch.h.T)
         wanted = (self.shares[latents] * batch.n).round().long().clamp(1, batch.n)
-        least = mth_largest(pre, wanted).clamp_min_(0)
-        self.least[latents] = least
+        least, next_least = mth_largest(pre, wanted).relu_()
+        # Between the two: the least of few is on average above the value that as many exceed.
+        self.least[latents] = (least + next_least) / 2
         active = (pre >= least[:, None]).logical_and_(pre > 0)
         latent, row = active.nonzero().int().unbind(1)
         found[latents.start] = latent + latents.start, row, pre[active]
@@ -85,16 +88,16 @@ class FeatureChoice(Sparse):
         batch.entries = Entries(offset, latent.index_select(0, order), value.index_select(0, order))
 
     def after(self, batch: Batch, moment: Moment) -> None:
-        """Let the thresholds follow the least active values, as in BatchTopK."""
-        self.threshold.lerp_(self.least, batch.n / (batch.n + MEMORY * moment.tokens))
+        """Let the thresholds follow the least active values."""
+        self.threshold.follow(self.least, batch.n, moment.tokens)
 
     def stored(self) -> dict[str, Any]:
         """With the thresholds of inference."""
-        return {"activation": "jumprelu", "threshold": self.threshold.clone()}
+        return {"activation": "jumprelu", "threshold": self.threshold.value}
 
     def own_state(self) -> dict[str, Tensor]:
         """The thresholds."""
-        return {"threshold": self.threshold}
+        return self.threshold.state()
 
 
 class MutualChoice(BatchTopK):
@@ -152,10 +155,17 @@ def zipf_shares(k: int, d_sae: int, exponent: float) -> Tensor:
 
 
 def mth_largest(x: Tensor, m: Tensor) -> Tensor:
-    """Of each row of x (rows, n), the m-th largest, for m int64 (rows,) between 1 and n."""
+    """Of each row of x (rows, n) the m-th largest and the next one: (2, rows).
+
+    m int64 (rows,) between 1 and n; after the last one comes -inf.
+    """
+    x = F.pad(x, (0, 1), value=-torch.inf)
     n = x.shape[1]
     if x.device.type == "cpu":
-        rows = zip(x.numpy(), (n - m).tolist(), strict=True)
-        return torch.from_numpy(np.array([np.partition(row, place)[place] for row, place in rows]))
-    place = (m - 1).to(x.device)[:, None]
-    return x.sort(dim=1, descending=True).values.gather(1, place).view(-1)
+        found = [
+            np.partition(row, (n - 1 - most, n - most))[n - 1 - most : n - most + 1]
+            for row, most in zip(x.numpy(), m.tolist(), strict=True)
+        ]
+        return torch.from_numpy(np.stack(found)).flip(1).T
+    place = torch.stack([m - 1, m], 1).to(x.device)
+    return x.sort(dim=1, descending=True).values.gather(1, place).T

@@ -38,7 +38,7 @@ class Switch(Sparse):
     BY_ROW = True
     SETTINGS: ClassVar = {
         "experts": Setting(8, "dictionaries to choose from"),
-        "balance": Setting(0.01, "weight of the loss that sends them equally many tokens"),
+        "balance": Setting(0.1, "weight of the loss that sends them equally many tokens"),
     }
 
     def __init__(
