@@ -11,8 +11,13 @@ import torch
 from atlas.ingest.architectures.batchtopk import BatchTopK
 from atlas.ingest.architectures.choice import FeatureChoice, MutualChoice
 from atlas.ingest.architectures.crosscoder import Crosscoder
+from atlas.ingest.architectures.gated import Gated
+from atlas.ingest.architectures.jumprelu import JumpReLU
 from atlas.ingest.architectures.matryoshka import Matryoshka
+from atlas.ingest.architectures.p_anneal import PAnneal
+from atlas.ingest.architectures.prolu import ProLU
 from atlas.ingest.architectures.settings import Setting
+from atlas.ingest.architectures.standard import Standard
 from atlas.ingest.architectures.switch import Switch
 from atlas.ingest.architectures.topk import TopK
 from atlas.ingest.architectures.transcoder import SkipTranscoder
@@ -45,6 +50,41 @@ def _registry(*entries: Architecture) -> dict[str, Architecture]:
 
 
 ARCHITECTURES = _registry(
+    Architecture(
+        "standard",
+        "ReLU with an L1 penalty on activations times decoder norms",
+        "Conerly et al. 2024, Circuits Updates of April 2024; Bricken et al. 2023",
+        Standard,
+        settings=Standard.SETTINGS,
+    ),
+    Architecture(
+        "gated",
+        "a gate trained with L1 decides which latents are active, and not how strongly",
+        "Rajamanoharan et al. 2024, arXiv 2404.16014",
+        Gated,
+        settings=Gated.SETTINGS,
+    ),
+    Architecture(
+        "jumprelu",
+        "a threshold for each latent, trained with an L0 or tanh penalty",
+        "Rajamanoharan et al. 2024, arXiv 2407.14435; Conerly et al. 2025, Circuits Updates",
+        JumpReLU,
+        settings=JumpReLU.SETTINGS,
+    ),
+    Architecture(
+        "prolu",
+        "ReLU whose bias is a threshold only, with an L1 penalty",
+        "Taggart 2024, ProLU: A Nonlinearity for Sparse Autoencoders",
+        ProLU,
+        settings=ProLU.SETTINGS,
+    ),
+    Architecture(
+        "p-anneal",
+        "ReLU with an L_p penalty whose power falls from 1 towards 0",
+        "Karvonen et al. 2024, arXiv 2408.00113",
+        PAnneal,
+        settings=PAnneal.SETTINGS,
+    ),
     Architecture(
         "topk",
         "the k largest pre-activations of each token",
