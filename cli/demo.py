@@ -78,6 +78,7 @@ def _print_tour(out: Console, path: Path, found: list[Finding]) -> None:
             f"atlas search {path} {word}",
             f"atlas sql {path} \"from relation('{first.name}', '{other.name}')\" -f ndjson",
             f"atlas export {path} --features '{sae}/*' --with labels,examples --to out.parquet",
+            f"atlas info {path} --plot frontier.svg",
             f"atlas sql {path}",
             f"atlas macros {path}",
         ):

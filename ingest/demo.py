@@ -15,6 +15,9 @@ from atlas.progress import Progress
 from atlas.store import Atlas
 
 LAYERS = "1,3"
+COMPARED = "jumprelu,matryoshka"
+"""Architectures that the first model's last layer has beside TopK."""
+
 TRAIN_TOKENS = "600k"
 REFERENCE_TOKENS = "120k"
 
@@ -55,11 +58,14 @@ def build_demo(path: Path, *, progress: Progress, wait: float = 0.0) -> None:
     BadInput where the atlas is a demo of another Python, whose documentation is another text, or of
     another version of this package.
     """
-    for number, name in enumerate(MODELS, 1):
-        progress.notice(f"Model {number} of {len(MODELS)}: {name}")
+    wanted = [(name, f"{name}: TopK", LAYERS, "topk") for name in MODELS]
+    wanted.append((MODELS[0], f"{MODELS[0]} again: {COMPARED}", LAYERS[-1], COMPARED))
+    for number, (name, what, layers, arch) in enumerate(wanted, 1):
+        progress.notice(f"Step {number} of {len(wanted)}: {what}")
         options = IngestOptions(
             model=str(models_folder() / name),
-            layers=LAYERS,
+            layers=layers,
+            arch=arch,
             train_tokens=TRAIN_TOKENS,
             reference_tokens=REFERENCE_TOKENS,
         )

@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from atlas.ingest.absorption import (
     LEAST_LETTERS,
@@ -125,7 +126,8 @@ def measure_functions(
             folder.mkdir(parents=True, exist_ok=True)
             stream = text.streams[0] if isinstance(text, JointText) else text
             contexts = list(reference_contexts(model, text, context))
-            words = _Words(model, missing, reference, forms, stream, contexts, folder)
+            with threadpool_limits(1, user_api="blas"):
+                words = _Words(model, missing, reference, forms, stream, contexts, folder)
             tokens = ProbedTokens(
                 token_properties(reference, stream, context),
                 np.asarray(stream.document),
@@ -136,7 +138,9 @@ def measure_functions(
                 yield [partial(_measure, placed, parts[key], tokens, words, paths[key])]
                 task.advance()
 
-            run_lanes(itertools.starmap(lane, missing.items()))
+            # Lanes have a core each: products that take more would only wait for each other.
+            with threadpool_limits(1, user_api="blas"):
+                run_lanes(itertools.starmap(lane, missing.items()))
             words.remove()
     return {key: _read(path) for key, path in paths.items()}
 
