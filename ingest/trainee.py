@@ -37,8 +37,8 @@ class TrainConfig:
     decay: float = 0.3
     """Share of the training, at its end, in which the rate falls to 0."""
     clip: float = 0.0
-    """Greatest length of all gradients of a step together, beyond which they are shortened; 0: any.
-    They are those of the mean square error of vectors whose mean norm is √d_in."""
+    """Greatest length of all gradients of a step together, to which longer ones are shortened; 0:
+    the architecture's own. The loss is the mean square error of vectors with a mean norm of √d."""
     aux_alpha: float = 1 / 32
     """Weight of the loss that revives dead latents (AuxK; Gao et al. 2024, A.2)."""
     dead_share: float = 0.1

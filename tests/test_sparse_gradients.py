@@ -132,6 +132,7 @@ def make(architecture, case):
         k=case["k"],
         train_tokens=100_000,
         architecture=architecture,
+        clip=1e9,
         settings=own,
     )
     return ARCHITECTURES[architecture].make(shape, config, seeded(case["seed"]), CPU)

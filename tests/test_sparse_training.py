@@ -168,10 +168,10 @@ def test_learns_planted_features_at_the_sparsity_wanted(architecture):
     if architecture in BY_THRESHOLD:
         assert l0 == pytest.approx(4, rel=0.04)
     else:
-        assert 3.6 < l0 <= 4
+        assert 3.5 < l0 <= 4
     report = training.sae.report()
     assert report["explained_variance"] > LEAST.get(architecture, 0.72) - 0.2
-    assert report["l0"] == pytest.approx(4, rel=0.05)
+    assert report["l0"] == pytest.approx(4, rel=0.1)
 
 
 LEAST = {"feature-choice": 0.6, "switch": 0.6}

@@ -77,6 +77,21 @@ def test_constant_activations_are_no_trouble():
     assert all(tensor.isfinite().all() for tensor in sae.state().values())
 
 
+def test_long_gradients_are_shortened():
+    """To the length that is set, in the proportions that they have; the moments show them."""
+    found = []
+    for clip in (1e9, 1e-3):
+        sae = make(clip=clip)
+        sae.begin(*[planted(500, 12)] * 2)
+        train(sae, planted(300, 12, seed=1), schedule=0.0)
+        moments = [t.flatten() for name, t in sae.state().items() if ".first." in name]
+        found.append(10 * torch.cat(moments))
+    whole, short = found
+    assert whole.norm() > 1e-2
+    assert short.norm().item() == pytest.approx(1e-3, rel=1e-4)
+    torch.testing.assert_close(short, whole * 1e-3 / whole.norm())
+
+
 def test_geometric_median_withstands_outliers():
     x = torch.randn(1000, 5, generator=torch.Generator().manual_seed(0))
     x[::100] += 1000
