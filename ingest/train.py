@@ -19,7 +19,7 @@ from torch import Tensor
 
 from atlas.errors import BadInput
 from atlas.ingest.architectures.aligned import Aligned
-from atlas.ingest.contexts import Batch, ContextStream, batches
+from atlas.ingest.contexts import Context, ContextStream, batches, by_length
 from atlas.ingest.forwards import Forwards
 from atlas.ingest.joint import Reader
 from atlas.ingest.models import HookPoint
@@ -98,17 +98,21 @@ class _Blocks:
     def next(self, most: int, task: Task) -> Block:
         """The next block, of at most `most` tokens.
 
-        Where the last batch does not fit, the rest of it is left out: the stream stands where the
-        next block begins.
+        Where the last contexts do not fit, the rest of them is left out: the stream stands where
+        the next block begins.
         """
         n = min(self._most, most)
-        taken: list[Batch] = []
+        contexts: list[Context] = []
+        counted = 0
+        while counted < n:
+            contexts.append(next(self._stream))
+            counted += contexts[-1].n_counted
+        # A block is shuffled in any case, and contexts of one length need no padding.
+        in_order = by_length(contexts)
+        taken = list(batches(in_order, self._config.forward_tokens, self._model.pad_id))
         ends = [0]
-        for batch in batches(self._stream, self._config.forward_tokens, self._model.pad_id):
-            taken.append(batch)
+        for batch in taken:
             ends.append(min(ends[-1] + len(batch.token), n))
-            if ends[-1] == n:
-                break
         block = [torch.empty((n, width), device=self._model.device) for width in self._widths]
 
         def keep(i: int, found: list[Tensor]) -> None:
