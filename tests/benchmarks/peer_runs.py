@@ -4,9 +4,9 @@ python -m tests.benchmarks.peer_runs TASK.json     prints one line of JSON
 
 Each library reads text by its own tokenising, batching, buffering and training code, configured
 for the same model, text, width, k, context and batch. What is timed begins with text and a loaded
-model and ends with weights on disk. The peers' model ends at the hook point: its later blocks and
-its head are taken away, which dictionary_learning skips by itself and the others do not (SAELens
-does for models that TransformerLens knows by name).
+model and ends with weights on disk. dictionary_learning stops a forward pass at the hook point, as
+we do; SAELens does for models that TransformerLens knows by name, so that here it is given a model
+without the later blocks and the head; sparsify runs the whole model in any case.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def atlas(task: Task) -> Prepared:
     from atlas.ingest.corpus import open_corpus
     from atlas.ingest.models import HookPoint, LanguageModel
     from atlas.ingest.sites import Sites
-    from atlas.ingest.train import Spec, TrainConfig, train_saes
+    from atlas.ingest.train import train_saes
+    from atlas.ingest.trainee import TrainConfig
+    from atlas.ingest.training import Spec
     from atlas.progress import Silent
 
     model = LanguageModel.load(task.model, device=task.device)
@@ -117,7 +119,12 @@ def saelens(task: Task) -> Prepared:
         "batchtopk": BatchTopKTrainingSAEConfig,
         "matryoshka": MatryoshkaBatchTopKTrainingSAEConfig,
     }
-    own = {"matryoshka_widths": prefixes(task)} if task.architecture == "matryoshka" else {}
+    own = {}
+    if task.architecture != "topk":
+        # Of the default .01 the threshold would still be far below what it follows.
+        own["topk_threshold_lr"] = max(0.01, 20 / task.steps)
+    if task.architecture == "matryoshka":
+        own["matryoshka_widths"] = prefixes(task)
     sae = kinds[task.architecture](
         d_in=task.d_model,
         d_sae=task.d_sae,
@@ -154,7 +161,7 @@ def saelens(task: Task) -> Prepared:
         verbose=False,
         logger=LoggingConfig(log_to_wandb=False),
     )
-    model, tokenizer = cut_model(task)
+    model, tokenizer = load(task, cut=True)
     texts = Dataset.from_dict({"text": read_lines(task.texts)})
     hooked = HookedProxyLM(model, tokenizer, hook_names=[hook])
     runner = LanguageModelSAETrainingRunner(config, override_dataset=texts, override_model=hooked)
@@ -178,7 +185,7 @@ def sparsify(task: Task) -> Prepared:
     from sparsify import SaeConfig, TrainConfig, Trainer
     from sparsify.data import chunk_and_tokenize
 
-    model, tokenizer = cut_model(task)
+    model, tokenizer = load(task)
     texts = Dataset.from_dict({"text": read_lines(task.texts)})
     tokenizer.model_max_length = task.context
     path = f"{task.block_path}.{task.layer}"
@@ -234,7 +241,7 @@ def dictionary_learning(task: Task) -> Prepared:
         "matryoshka": (MatryoshkaBatchTopKTrainer, MatryoshkaBatchTopKSAE),
     }[task.architecture]
     # Given ready-made, as nnsight 0.3 does not load a Llama's configuration of transformers 5.
-    hf_model, tokenizer = cut_model(task)
+    hf_model, tokenizer = load(task)
     model = LanguageModel(hf_model, tokenizer=tokenizer)
     model.tokenizer.pad_token = model.tokenizer.pad_token or model.tokenizer.eos_token
     submodule = model
@@ -268,6 +275,8 @@ def dictionary_learning(task: Task) -> Prepared:
         "device": task.device,
         "seed": 0,
     }
+    if task.architecture != "topk":
+        settings["threshold_beta"] = 1 - max(0.001, 20 / task.steps)
     if task.architecture == "matryoshka":
         ends = prefixes(task)
         sizes = [b - a for a, b in zip([0, *ends], ends, strict=False)]
@@ -307,15 +316,16 @@ def prefixes(task: Task) -> list[int]:
     return [task.d_sae * (2**i - 1) // 32 for i in range(1, 5)] + [task.d_sae]
 
 
-def cut_model(task: Task) -> tuple[nn.Module, object]:
-    """A transformers model whose last block is the hook point's, without a head; its tokenizer."""
+def load(task: Task, *, cut: bool = False) -> tuple[nn.Module, object]:
+    """A transformers model and its tokenizer; cut: its last block is the hook point's."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(task.model, dtype=torch.float32).eval()
-    path, _, name = task.block_path.rpartition(".")
-    parent = model.get_submodule(path)
-    setattr(parent, name, getattr(parent, name)[: task.layer + 1])
-    model.set_output_embeddings(nn.Identity())
+    if cut:
+        path, _, name = task.block_path.rpartition(".")
+        parent = model.get_submodule(path)
+        setattr(parent, name, getattr(parent, name)[: task.layer + 1])
+        model.set_output_embeddings(nn.Identity())
     return model.to(task.device), AutoTokenizer.from_pretrained(task.model)
 
 
