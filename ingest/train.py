@@ -29,8 +29,6 @@ from atlas.ingest.training import Block, Spec, Trained, Training
 from atlas.progress import Progress, Task
 from atlas.workers import Stage, n_workers, run_here, run_lanes
 
-__all__ = ["Spec", "TrainConfig", "Trained", "train_saes"]
-
 _SAMPLE = 2**15
 """Activations of the first block from which conventions and first weights are chosen."""
 

@@ -32,7 +32,9 @@ from atlas.ingest.quality import cross_entropies
 from atlas.ingest.run import ingest, prepare
 from atlas.ingest.sites import Sites
 from atlas.ingest.tokens import align
-from atlas.ingest.train import Spec, TrainConfig, train_saes
+from atlas.ingest.train import train_saes
+from atlas.ingest.trainee import TrainConfig
+from atlas.ingest.training import Spec
 from atlas.ingest.words import word_spans
 from atlas.progress import Silent
 from atlas.sae import SaeWeights

@@ -16,7 +16,9 @@ from atlas.ingest.contexts import ContextStream, batches
 from atlas.ingest.corpus import Document
 from atlas.ingest.models import HookPoint, LanguageModel
 from atlas.ingest.sites import Sites
-from atlas.ingest.train import Spec, TrainConfig, train_saes
+from atlas.ingest.train import train_saes
+from atlas.ingest.trainee import TrainConfig
+from atlas.ingest.training import Spec
 from atlas.progress import Silent
 from atlas.sae import read_tensors
 

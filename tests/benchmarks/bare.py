@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from atlas.ingest.contexts import Batch
 from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.train import TrainConfig
+from atlas.ingest.trainee import TrainConfig
 from atlas.sae import SaeWeights
 
 
@@ -89,7 +89,10 @@ def train(
             if not saes:
                 saes = [BareSae(x, config) for x in waiting]
             for sae, x in zip(saes, waiting, strict=True):
-                sae.step(x[: config.batch_tokens], config.rate(tokens, x.shape[1]))
+                sae.step(
+                    x[: config.batch_tokens],
+                    config.moment(tokens).schedule * config.peak_rate(x.shape[1]),
+                )
             waiting = [x[config.batch_tokens :] for x in waiting]
             tokens += config.batch_tokens
     return saes

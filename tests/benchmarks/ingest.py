@@ -18,7 +18,10 @@ from atlas.ingest.demo import LAYERS, REFERENCE_TOKENS, TRAIN_TOKENS
 from atlas.ingest.models import HookPoint, LanguageModel
 from atlas.ingest.plan import IngestOptions, parse_count, parse_layers, parse_width
 from atlas.ingest.run import ingest
-from atlas.ingest.train import TrainConfig, train_saes
+from atlas.ingest.sites import Sites
+from atlas.ingest.train import train_saes
+from atlas.ingest.trainee import TrainConfig
+from atlas.ingest.training import Spec
 from atlas.progress import Silent
 from atlas.sae import SaeWeights
 from tests.benchmarks import bare
@@ -94,9 +97,9 @@ class _Bench:
     def training(self) -> None:
         """Reading, tokenising and packing text, forward passes, shuffling, SAE steps, saving."""
         folder = self.folder / "training"
-        self.saes = train_saes(
-            self.model, self.points, self._stream(), self.config, folder, Silent()
-        )
+        specs = [Spec(str(point), (Sites.at(point),), self.config) for point in self.points]
+        trained = train_saes(self.model, specs, self._stream(), folder, Silent())
+        self.saes = [trained[spec.key].weights for spec in specs]
         shutil.rmtree(folder)
 
     def bare_training(self) -> None:
@@ -110,7 +113,7 @@ class _Bench:
             model=bench_model(),
             layers=LAYERS,
             width=str(self.config.d_sae),
-            k=self.config.k,
+            k=str(self.config.k),
             train_tokens=self.train_tokens,
             reference_tokens=self.reference_tokens,
             context=_CONTEXT,
@@ -132,7 +135,7 @@ class _Bench:
             torch.cat(rows)
             for rows in zip(*bare.activations(self.model, self.points, self.reference), strict=True)
         ]
-        ours = map(_explained, self.saes.values(), x)
+        ours = map(_explained, self.saes, x)
         theirs = map(_explained, (sae.weights() for sae in self.bare_saes), x)
         return (
             "explained variance of reference tokens: "
@@ -160,5 +163,5 @@ class _Bench:
 
 
 def _explained(sae: SaeWeights, x: torch.Tensor) -> float:
-    left = (x - sae.decode(sae.encode(x))).square().sum()
+    left = (x - sae.decode(sae.encode(x), x)).square().sum()
     return float(1 - left / (x - x.mean(0)).square().sum())
