@@ -30,7 +30,7 @@ from atlas.ingest.adam import Adam
 from atlas.ingest.architectures.conventions import Conventions, best_multiple, random_directions
 from atlas.ingest.architectures.dense_step import Activated, Latents, Step
 from atlas.ingest.architectures.settings import Setting, chosen
-from atlas.ingest.architectures.sparsity import Sparsity
+from atlas.ingest.architectures.sparsity import SHRINKING, Sparsity, Steering
 from atlas.ingest.trainee import ByOutput, Moment, Shape, TrainConfig, seeded
 from atlas.sae import ROWS, SaeWeights
 from atlas.workers import Stage
@@ -68,6 +68,7 @@ class Dense:
     """Greatest length of all gradients together, where `TrainConfig.clip` does not say."""
     RATE: ClassVar[float] = 1.0
     """Factor of the learning rate."""
+    STEERING: ClassVar[Steering] = SHRINKING
 
     def __init__(
         self, shape: Shape, config: TrainConfig, generator: torch.Generator, device: torch.device
@@ -87,6 +88,7 @@ class Dense:
         self.idle = torch.zeros(d_sae, dtype=torch.int64, device=device)
         """Tokens since each latent was active."""
         self.sparsity = Sparsity(
+            self.STEERING,
             wanted=config.k,
             first=config.k * self.settings["first_l0"],
             warmup=self.settings["sparsity_warmup"],
@@ -268,7 +270,7 @@ class Dense:
             W_dec=self.W_dec / norm[:, None],
             b_dec=self.b_dec + conventions.centre,
             pre_bias=conventions.pre_bias.clone(),
-            input_scale=conventions.input_scale[0].item(),
-            output_scale=conventions.output_scale[0].item(),
+            input_scale=conventions.input_scale.item(),
+            output_scale=conventions.output_scale.item(),
             threshold=None if stored.threshold is None else stored.threshold * norm,
         )

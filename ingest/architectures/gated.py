@@ -25,6 +25,7 @@ class Gated(Dense):
     """In training."""
 
     OWN = ("b_gate", "b_mag", "r_mag")
+    RATE = 1.5
 
     def first(self, level: Tensor) -> dict[str, Tensor]:
         """Active above the level, as strongly as the gate."""

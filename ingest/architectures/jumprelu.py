@@ -25,6 +25,7 @@ from atlas.ingest.architectures import dense
 from atlas.ingest.architectures.dense import Dense, Stored
 from atlas.ingest.architectures.dense_step import Activated, Latents
 from atlas.ingest.architectures.settings import Setting
+from atlas.ingest.architectures.sparsity import MOVING
 from atlas.ingest.trainee import Moment
 
 
@@ -61,6 +62,7 @@ class JumpReLU(Dense):
         "to_pre": Setting(0, "1: the kernel's gradient reaches the encoder as well"),
     }
     OWN = ("b_enc", "log_threshold")
+    STEERING = MOVING
 
     def first(self, level: Tensor) -> dict[str, Tensor]:
         """Active above the level."""

@@ -36,6 +36,7 @@ class PAnneal(Dense):
         "p_until": Setting(0.8, "share of the training after which it has fallen"),
     }
     OWN = ("b_enc",)
+    RATE = 1.5
 
     def __init__(
         self, shape: Shape, config: TrainConfig, generator: torch.Generator, device: torch.device

@@ -21,6 +21,7 @@ from torch import Tensor
 from atlas.ingest.architectures import dense
 from atlas.ingest.architectures.dense import Dense, Stored
 from atlas.ingest.architectures.dense_step import Activated, Latents
+from atlas.ingest.architectures.sparsity import MOVING
 from atlas.ingest.trainee import Moment
 
 
@@ -47,9 +48,10 @@ class ProLU(Dense):
     SETTINGS: ClassVar = {
         **dense.SETTINGS,
         # It prunes itself: what is not needed early has no gradient by which to come back.
-        "sparsity_warmup": replace(dense.SETTINGS["sparsity_warmup"], default=0.5),
+        "sparsity_warmup": replace(dense.SETTINGS["sparsity_warmup"], default=0.3),
     }
     OWN = ("b",)
+    STEERING = MOVING
     RATE = 0.3
 
     def first(self, level: Tensor) -> dict[str, Tensor]:

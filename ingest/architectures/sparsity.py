@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,17 +11,28 @@ from torch import Tensor
 _MEMORY = 0.8
 """Share of the past in the running mean of the deviation."""
 
-_SWIFT = 2.0
-"""Change of the coefficient, as a multiple of it, per unit of the deviation and while it lasts."""
-
-_GAIN = 0.08
-"""Change of the coefficient's logarithm in a step, per unit of the deviation."""
-
 _MOST = 0.15
 """The deviation up to which that holds: L0 follows slowly, and meanwhile nothing must pile up."""
 
 _RANGE = 4.0
 """How far that logarithm may get from where it began: e⁴ = 55 times."""
+
+
+@dataclass(frozen=True)
+class Steering:
+    """How much the coefficient changes per unit of the deviation."""
+
+    swift: float
+    """By which multiple of itself while the deviation lasts."""
+    gain: float
+    """By which part of itself in each step, for good."""
+
+
+SHRINKING = Steering(2.0, 0.08)
+"""For penalties that make activations smaller: L0 answers at once, and too much of it kills."""
+
+MOVING = Steering(10.0, 0.03)
+"""For thresholds, which only begin to move: L0 is the sum of all that the coefficient has been."""
 
 
 class Sparsity:
@@ -34,11 +46,14 @@ class Sparsity:
     deviation, as dictionary_learning 0.1.0 has for JumpReLU.)
     """
 
-    def __init__(self, *, wanted: float, first: float, warmup: float, fixed: float) -> None:
+    def __init__(
+        self, steering: Steering, *, wanted: float, first: float, warmup: float, fixed: float
+    ) -> None:
         """wanted: L0 after the warm-up, a share of the training in which it falls from `first`.
 
         fixed: a coefficient that is not steered, and rises in the warm-up; or 0.
         """
+        self._steering = steering
         self._wanted, self._first, self._warmup, self._fixed = wanted, first, warmup, fixed
         self._log = torch.zeros((), dtype=torch.float64)
         self._begun = torch.zeros((), dtype=torch.float64)
@@ -54,7 +69,7 @@ class Sparsity:
         """As it is after the warm-up."""
         if self._fixed:
             return self._fixed
-        return math.exp(self._log.item()) * (1 + _SWIFT * self._deviation.item())
+        return math.exp(self._log.item()) * (1 + self._steering.swift * self._deviation.item())
 
     def at(self, share: float) -> float:
         """For a step at that share of the training."""
@@ -65,7 +80,7 @@ class Sparsity:
         wanted = self._wanted * (self._first / self._wanted) ** (1 - self._risen(share))
         deviation = max(-1.0, min(1.0, math.log(max(l0, 1e-3) / wanted)))
         self._deviation.mul_(_MEMORY).add_((1 - _MEMORY) * deviation)
-        moved = self._log + _GAIN * self._deviation.clamp(-_MOST, _MOST)
+        moved = self._log + self._steering.gain * self._deviation.clamp(-_MOST, _MOST)
         self._log.copy_(moved.clamp(self._begun - _RANGE, self._begun + _RANGE))
 
     def _risen(self, share: float) -> float:

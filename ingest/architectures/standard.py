@@ -32,6 +32,7 @@ class Standard(Dense):
         "unit_norm": Setting(0, "1: decoder rows of length 1, as before April 2024"),
     }
     OWN = ("b_enc",)
+    RATE = 1.5
 
     def __init__(
         self, shape: Shape, config: TrainConfig, generator: torch.Generator, device: torch.device

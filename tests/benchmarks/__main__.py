@@ -12,7 +12,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("ingest", "peers", "similar", "storage", "startup")
+NAMES = ("ingest", "peers", "architectures", "similar", "storage", "startup")
 RESULTS = Path(__file__).parent / "results"
 
 
