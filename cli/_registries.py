@@ -14,25 +14,17 @@ def list_architectures(context: click.Context, parameter: click.Parameter, value
     if value != "list" or context.resilient_parsing:
         return value
     from atlas.ingest.architectures import ARCHITECTURES
+    from atlas.ingest.architectures.settings import COMMON
     from atlas.ingest.sweep import STRATEGIES
 
     _print("--arch", [(a.name, f"{a.summary} ({a.source})") for a in ARCHITECTURES.values()])
     _print("--strategy", list(STRATEGIES.items()))
-    settings = {
-        setting: (
-            a.settings[setting],
-            [b.name for b in ARCHITECTURES.values() if setting in b.settings],
-        )
-        for a in ARCHITECTURES.values()
-        for setting in a.settings
-    }
-    _print(
-        "--set",
-        [
-            (f"{name}={setting.default:g}", f"{setting.help} ({', '.join(users)})")
-            for name, (setting, users) in settings.items()
-        ],
-    )
+    rows = [(f"{name}={one.default:g}", one.help) for name, one in COMMON.items()]
+    own = {name: one for a in ARCHITECTURES.values() for name, one in a.settings.items()}
+    for name, one in own.items():
+        users = ", ".join(a.name for a in ARCHITECTURES.values() if name in a.settings)
+        rows.append((f"{name}={one.default:g}", f"{one.help} ({users})"))
+    _print("--set", rows)
     context.exit()
 
 

@@ -85,7 +85,7 @@ from atlas.names import HOOKS
     is_eager=True,
     callback=list_formats,
     metavar="NAME|list",
-    help="How --sae is written; `--format list` tells the formats.  [default: recognised]",
+    help="How --sae is written; auto recognises it, `list` tells all formats.",
 )
 @click.option(
     "--strict", is_flag=True, help="Refuse SAEs that do not do what their publisher declares."

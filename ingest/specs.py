@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
+from atlas.ingest.architectures.settings import COMMON
 from atlas.ingest.layer_groups import similar_layers
 from atlas.ingest.models import HookPoint
 from atlas.ingest.plan import Plan, PlannedSae
@@ -67,11 +69,16 @@ def _grouped(
 def _config(plan: Plan, sae: PlannedSae) -> TrainConfig:
     assert plan.train_tokens is not None
     assert sae.k is not None
+    own = {name: value for name, value in sae.settings if name not in COMMON}
+    common: dict[str, Any] = {name: value for name, value in sae.settings if name in COMMON}
+    if "batch_tokens" in common:
+        common["batch_tokens"] = round(common["batch_tokens"])
     return TrainConfig(
         architecture=sae.arch,
         d_sae=sae.d_sae,
         k=sae.k,
         train_tokens=plan.train_tokens,
         seed=plan.seed,
-        settings=dict(sae.settings),
+        settings=own,
+        **common,
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from atlas.errors import BadInput
 from atlas.ingest.architectures import ARCHITECTURES, Architecture
+from atlas.ingest.architectures.settings import COMMON
 from atlas.ingest.plan import (
     IngestOptions,
     PlannedSae,
@@ -103,12 +104,12 @@ def sweep(
     ks = [parse_count(k, "--k") for k in parse_list(options.k, "--k")]
     strategy = parse_strategy(options.strategy)
     settings = parse_settings(options.settings)
-    known = {name for architecture in architectures for name in architecture.settings}
+    known = {name for architecture in architectures for name in architecture.settings} | set(COMMON)
     for name in settings:
         if name not in known:
             raise BadInput(
                 f"--set {name}: no architecture of --arch {options.arch} has that setting; they "
-                f"have {', '.join(sorted(known)) or 'none'}."
+                f"have {', '.join(sorted(known))}."
             )
     _check_strategy(strategy, architectures, layers)
     if partners and any(architecture.reads != "several" for architecture in architectures):
@@ -145,7 +146,8 @@ def sweep(
                     f"aligned{copy + 1}" if n_copies > 1 else None,
                 ]
                 variant = "-".join(filter(None, ending)) or None
-                own = {name: settings[name] for name in architecture.settings if name in settings}
+                has = (*COMMON, *architecture.settings)
+                own = {name: settings[name] for name in has if name in settings}
                 planned.append(
                     PlannedSae(
                         SaeName(model, place[0], place[1], variant),

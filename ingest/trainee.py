@@ -68,6 +68,12 @@ class TrainConfig:
                 raise BadInput(f"{name} = {getattr(self, name)} is too small; give 1 or more.")
         if not 0 < self.lr < 1:
             raise BadInput(f"A learning rate of {self.lr} does not train; give one such as 0.08.")
+        for name in ("warmup", "decay", "dead_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadInput(f"{name} = {getattr(self, name):g} is no share; give 0 to 1.")
+        for name in ("clip", "aux_alpha"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BadInput(f"{name} = {getattr(self, name):g} makes no sense; give 0 or more.")
 
     def moment(self, tokens: int) -> Moment:
         """Where a training stands after that many tokens."""

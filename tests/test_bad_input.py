@@ -266,6 +266,7 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], str]] = {
     "unknown architecture of SAEs": (_options("--arch", "dense"), "arch"),
     "an architecture twice": (_options("--arch", "topk,topk"), "--arch"),
     "a setting that nobody has": (_options("--set", "bandwith=1"), "bandwith"),
+    "a setting out of range": (_options("--name", "new", "--set", "warmup=2"), "warmup"),
     "unknown strategy": (_options("--strategy", "magic"), "--strategy"),
     "a crosscoder of one layer": (_options("--arch", "crosscoder", "--layers", "0"), "--layers"),
     "two hooks for an SAE": (_options("--hook", "mlp_in:mlp_out"), "--hook"),

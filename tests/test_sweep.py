@@ -72,6 +72,11 @@ def test_settings_go_to_the_architectures_that_have_them():
     assert [one.settings for one in found] == [((name, 0.5),), ()]
 
 
+def test_settings_of_every_training_go_to_all():
+    found = planned(layers=(0,), arch="topk,standard", settings=("lr=0.04", "batch_tokens=512"))
+    assert [one.settings for one in found] == [(("batch_tokens", 512.0), ("lr", 0.04))] * 2
+
+
 def test_aligned_saes_come_in_pairs():
     found = names(layers=(0,), strategy="feature-aligned=0.2")
     assert found == ["m/0-resid_post-aligned1", "m/0-resid_post-aligned2"]

@@ -1,4 +1,4 @@
-"""Numbers that one architecture has and others have not: their defaults, help and values."""
+"""Numbers that tune a training: what `--set` may name, for every architecture or for one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atlas.ingest.trainee import TrainConfig
 
 @dataclass(frozen=True)
 class Setting:
-    """A number that one architecture has and others have not, given by `--set NAME=VALUE`."""
+    """A number that is given by `--set NAME=VALUE`."""
 
     default: float
     help: str
@@ -26,3 +26,21 @@ def chosen(settings: Mapping[str, Setting], config: TrainConfig) -> dict[str, fl
             f"{', '.join(settings) or 'none'}."
         )
     return {name: setting.default for name, setting in settings.items()} | dict(config.settings)
+
+
+def _common(name: str, help: str) -> Setting:
+    return Setting(float(getattr(TrainConfig, name)), help)
+
+
+COMMON: Mapping[str, Setting] = {
+    "lr": _common("lr", "how far Adam turns a direction in one step, with 1,024 latents"),
+    "warmup": _common("warmup", "share of the training in which the rate rises"),
+    "decay": _common("decay", "share of the training, at its end, in which it falls to 0"),
+    "clip": _common("clip", "greatest length of all gradients together; 0: the architecture's own"),
+    "aux_alpha": _common("aux_alpha", "weight of AuxK, which revives dead latents (TopK family)"),
+    "dead_share": _common(
+        "dead_share", "share of the training after which a silent latent is dead"
+    ),
+    "batch_tokens": _common("batch_tokens", "most tokens to a step"),
+}
+"""Those of `TrainConfig`, which every architecture has."""
