@@ -67,8 +67,9 @@ class Dense:
     CLIP: ClassVar[float] = 1.0
     """Greatest length of all gradients together, where `TrainConfig.clip` does not say."""
     RATE: ClassVar[float] = 1.0
-    """Factor of the learning rate."""
+    """Factor of the learning rate, as found best for trainings of some hundred steps."""
     STEERING: ClassVar[Steering] = SHRINKING
+    """How L0 answers to the coefficient."""
 
     def __init__(
         self, shape: Shape, config: TrainConfig, generator: torch.Generator, device: torch.device
@@ -95,7 +96,8 @@ class Dense:
             fixed=self.settings["coefficient"],
         )
         self.by_W_dec: Tensor | None = None
-        """A gradient (d_sae, d_out), in units of the loss, that the next step takes as well."""
+        """A gradient (d_sae, d_out) that the next step adds to its own, in units of the mean square
+        error over tokens and dimensions."""
         self._encoder = Adam(self.W_enc, *self.latents.values())
         self._decoder = Adam(self.W_dec, self.b_dec)
         self._generator = generator

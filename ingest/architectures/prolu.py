@@ -47,7 +47,7 @@ class ProLU(Dense):
 
     SETTINGS: ClassVar = {
         **dense.SETTINGS,
-        # It prunes itself: what is not needed early has no gradient by which to come back.
+        # Slower than others: what is pruned early has no gradient by which to come back.
         "sparsity_warmup": replace(dense.SETTINGS["sparsity_warmup"], default=0.3),
     }
     OWN = ("b",)
@@ -60,7 +60,7 @@ class ProLU(Dense):
 
     def first_coefficient(self) -> float:
         """By half of it each activation becomes smaller; √(d_out / k) is what one amounts to."""
-        return 0.02 * math.sqrt(self.shape.d_out / self.config.k)
+        return 0.05 * math.sqrt(self.shape.d_out / self.config.k)
 
     def least(self, p: Latents) -> Tensor:
         """Above it an entry is active."""

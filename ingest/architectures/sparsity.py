@@ -12,10 +12,10 @@ _MEMORY = 0.8
 """Share of the past in the running mean of the deviation."""
 
 _MOST = 0.15
-"""The deviation up to which that holds: L0 follows slowly, and meanwhile nothing must pile up."""
+"""Greatest deviation that is integrated: L0 follows slowly, and meanwhile nothing must pile up."""
 
 _RANGE = 4.0
-"""How far that logarithm may get from where it began: e⁴ = 55 times."""
+"""How far the coefficient's logarithm may get from where it began: e⁴ = 55 times."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Steering:
 SHRINKING = Steering(2.0, 0.08)
 """For penalties that make activations smaller: L0 answers at once, and too much of it kills."""
 
-MOVING = Steering(10.0, 0.03)
+MOVING = Steering(20.0, 0.03)
 """For thresholds, which only begin to move: L0 is the sum of all that the coefficient has been."""
 
 
