@@ -41,7 +41,7 @@ are for longer trainings), and where the search for the coefficient begins."""
 
 _D_SAE, _L0, _BATCH, _STEPS, _CONTEXT = 512, 16, 2048, 300, 128
 _HELD_OUT = 20_000
-_RUNS = 4
+_RUNS = 5
 """Most trainings of a peer: it has no L0 to aim at, or misses it, and is interpolated between two
 coefficients."""
 

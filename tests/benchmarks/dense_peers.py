@@ -158,8 +158,8 @@ def turned(task: Task, measure: Callable[[float], tuple[float, float]]) -> list[
     for _ in range(task.most_runs):
         found.append([knob, *measure(knob)])
         found.sort(key=lambda one: abs(math.log(max(one[1], 1e-3) / task.l0)))
-        below, above = (any(sign * (f[1] - task.l0) > 0 for f in found) for sign in (-1, 1))
-        if abs(found[0][1] / task.l0 - 1) < 0.01 or (below and above and len(found) > 2):
+        off = [one[1] / task.l0 - 1 for one in found[:2]]
+        if abs(off[0]) < 0.01 or (off[0] * off[-1] < 0 and abs(off[-1]) < 0.1):
             break
         slope = 1.0 if task.architecture == "jumprelu" and task.library != "SAELens" else -1.0
         if len(found) > 1:
