@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from atlas.ingest.architectures import ARCHITECTURES
 from atlas.ingest.architectures.choice import zipf_shares
 from atlas.ingest.trainee import Moment, Shape, TrainConfig, seeded
-from atlas.sae import ROWS
 from atlas.workers import run_here
 
 CPU = torch.device("cpu")
@@ -72,7 +71,9 @@ def plain_loss(architecture, p, h, target, sae, dead):
         loss = loss + sae.settings["balance"] * sae.n_experts * (share * chance.mean(0)).sum()
     if len(dead):
         # One token in eight of each chunk of rows.
-        some = torch.cat([rows[: -(-len(rows) // 8)] for rows in torch.arange(len(h)).split(ROWS)])
+        some = torch.cat(
+            [rows[: -(-len(rows) // 8)] for rows in torch.arange(len(h)).split(sae.rows)]
+        )
         pre = (h[some] @ p["W_enc"].T + p["b_enc"])[:, dead]
         value, index = pre.topk(min(sae.k_aux, len(dead)), dim=1)
         value = value + (value.relu() - value).detach()  # a ReLU with the slope 1 everywhere
@@ -109,7 +110,7 @@ def cases(draw):
     experts = draw(st.integers(1, 4))
     size = draw(st.integers(2, 20))
     return {
-        "n": draw(st.sampled_from([1, 2, 7, 64, 500, 700])),
+        "n": draw(st.sampled_from([1, 2, 7, 64, 500, 1300])),
         "d_in": draw(st.integers(2, 16)),
         "d_sae": experts * size,
         "experts": experts,

@@ -35,6 +35,8 @@ class Batch:
         self.n, self._n_prefixes = len(x), len(sae.prefixes)
         self.h = torch.empty_like(x)
         """float32 (n, d_in): see `Conventions`; filled by `read`."""
+        self.target = self.h if sae.shape.same else torch.empty_like(y)
+        """float32 (n, d_out): t; filled by `decode`."""
         self._n_bags = self.n * self._n_prefixes
         self._dead = sae.revivable() if sae.config.aux_alpha else sae.idle[:0]
         self._k_aux = min(sae.k_aux, len(self._dead))
@@ -43,10 +45,10 @@ class Batch:
         """First each bag's error, then the gradient of the loss by its sum."""
         self._graphs: dict[int, tuple[Tensor, Tensor]] = {}
         # By the first row of a chunk: gradients by the entries' pre-activations, and AuxK's entries
-        # (row, bag, latent, value, slope); the sums that `report` is made of.
+        # (row, bag, latent, value, slope); the length of the whole reconstructions' errors.
         self._slopes: dict[int, Tensor] = {}
         self._aux: dict[int, tuple[Tensor, ...]] = {}
-        self._tallies: dict[int, Tensor] = {}
+        self._distances: dict[int, Tensor] = {}
         self._by_output: Tensor | None = None
 
     def by_rows(self, *jobs: Callable[[slice], object]) -> Stage:
@@ -67,35 +69,29 @@ class Batch:
         """Reconstruct the target from the entries of each prefix of the latents."""
         sae, bags = self._sae, self._bags(rows)
         h = self.h[rows]
-        target = h if sae.shape.same else sae.conventions.target(self._y[rows])
+        target = h if sae.shape.same else sae.conventions.target(self._y[rows], self.target[rows])
         offset = self.entries.offset[bags.start : bags.stop + 1]
-        here = slice(int(offset[0]), int(offset[-1]))
+        first, last = int(offset[0]), int(offset[-1])
         # Copies, since other jobs write to other parts of the same tensors before the way back.
-        latent, value = self.entries.latent[here].clone(), self.entries.value[here].clone()
+        latent = self.entries.latent[first:last].clone()
+        value = self.entries.value[first:last].clone()
         with torch.enable_grad():
-            decoded = sums(sae.W_dec, latent, value.requires_grad_(), offset - here.start)
+            decoded = sums(sae.W_dec, latent, value.requires_grad_(), offset - first)
         self._graphs[rows.start] = decoded, value
-        sizes = (len(h), self._n_prefixes, sae.shape.d_out)
-        error = torch.cumsum(decoded.detach().view(sizes), 1, out=self._by_bag[bags].view(sizes))
-        error.add_(sae.shared["b_dec"] - target.unsqueeze(1))
+        error = self._by_bag[bags].view(len(h), self._n_prefixes, -1)
+        torch.cumsum(decoded.detach().view_as(error), 1, out=error)
+        error.add_(sae.shared["b_dec"]).sub_(target.unsqueeze(1))
         skip = sae.skip(h)
         if skip is not None:
             error.add_(skip.unsqueeze(1))
-        whole = error[:, -1]
-        self._tallies[rows.start] = torch.cat(
-            [
-                torch.stack([(value > 0).sum(), whole.square().sum(), target.square().sum()]),
-                target.sum(0),
-            ]
-        )
+        self._distances[rows.start] = error[:, -1].norm()
 
     def follow(self, by_output: ByOutput) -> None:
         """Put the gradient of another loss of fidelity in place of the mean square error's."""
         conventions = self._sae.conventions
-        target = self.h if self._sae.shape.same else conventions.target(self._y)
         last = self._by_bag[: self._n_bags].view(self.n, self._n_prefixes, -1)[:, -1]
-        scale = conventions.factor(conventions.output_scale, target)
-        y = (last + target + conventions.centre) / scale
+        scale = conventions.factor(conventions.output_scale, last)
+        y = (last + self.target + conventions.centre) / scale
         self._by_output = by_output(y) / scale
 
     def descend(self, rows: slice) -> None:
@@ -144,6 +140,7 @@ class Batch:
         idle, entries = self._sae.idle, self.entries
         fired = torch.bincount(entries.latent, entries.value, minlength=len(idle)) > 0
         idle.add_(self.n).masked_fill_(fired, 0)
+        self._n_fired = (entries.value > 0).sum()
         bag = entries.bag()
         row = bag if self._n_prefixes == 1 else bag // self._n_prefixes
         slope = torch.cat(_in_order(self._slopes))
@@ -171,7 +168,13 @@ class Batch:
 
     def tally(self) -> Tensor:
         """Entries, Σ‖t - ŷ‖², Σ‖t‖² and Σt, float64 (3 + d_out,)."""
-        return torch.stack(_in_order(self._tallies)).double().sum(0)
+        distances = torch.stack(_in_order(self._distances)).double()
+        numbers = [
+            self._n_fired.double(),
+            distances.square().sum(),
+            self.target.norm().double() ** 2,
+        ]
+        return torch.cat([torch.stack(numbers), self.target.sum(0).double()])
 
     def _bags(self, rows: slice) -> slice:
         return slice(rows.start * self._n_prefixes, rows.stop * self._n_prefixes)

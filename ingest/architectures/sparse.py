@@ -14,7 +14,8 @@ the decoder's bias is trained apart from it: the encoder's own bias makes up for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -27,8 +28,12 @@ from atlas.ingest.architectures.conventions import Conventions, best_multiple, r
 from atlas.ingest.architectures.entries import sorted_by_latent, sums
 from atlas.ingest.architectures.settings import Setting, chosen
 from atlas.ingest.trainee import ByOutput, Moment, Shape, TrainConfig
-from atlas.sae import ROWS, SaeWeights
+from atlas.sae import SaeWeights
 from atlas.workers import Job, Stage, run_here
+
+_CACHED = 2**20
+"""Pre-activations of one job, about: few enough to stay in a cache, and so many that the threads
+are not kept waiting for each other by operations of a few microseconds."""
 
 _PART = 2048
 """Latents whose gradients and optimizer are one job's."""
@@ -61,7 +66,8 @@ class Sparse:
         d_sae = config.d_sae
         self.shape, self.config, self.device = shape, config, device
         self.settings = chosen(self.SETTINGS, config)
-        self.rows = ROWS if device.type == "cpu" else config.batch_tokens
+        few = max(256, min(1024, _CACHED // d_sae))
+        self.rows = few if device.type == "cpu" else config.batch_tokens
         """Rows that are one job's."""
         self.prefixes: tuple[int, ...] = (d_sae,)
         """The latents below each of these shall reconstruct the target by themselves."""
@@ -126,8 +132,9 @@ class Sparse:
     # What is the same for all
 
     def pre(self, h: Tensor) -> Tensor:
-        """Pre-activations (m, d_sae) of h (m, d_in)."""
-        return torch.addmm(self.b_enc, h, self.W_enc.T)
+        """Pre-activations (m, d_sae) of h (m, d_in), valid until this thread asks for others."""
+        out = _room(len(h), self.config.d_sae) if h.device.type == "cpu" else None
+        return torch.addmm(self.b_enc, h, self.W_enc.T, out=out)
 
     def begin(self, x: Tensor, y: Tensor) -> None:
         """Choose conventions; decoder directions at random, the encoder along them.
@@ -163,22 +170,36 @@ class Sparse:
         coding = self.encode(batch)
         if self.BY_ROW and by_output is None:
             decoding = batch.by_rows(batch.decode, batch.descend)
-            yield [_in_turn(*jobs) for jobs in zip(next(coding), decoding, strict=True)]
+            by_rows = [_in_turn(*jobs) for jobs in zip(next(coding), decoding, strict=True)]
         else:
             yield from coding
-            yield batch.by_rows(batch.decode)
-            if by_output is not None:
+            if by_output is None:
+                by_rows = batch.by_rows(batch.decode, batch.descend)
+            else:
+                yield batch.by_rows(batch.decode)
                 batch.follow(by_output)
-            yield batch.by_rows(batch.descend)
-        yield [batch.sort]
+                by_rows = batch.by_rows(batch.descend)
+        yield _and_then(by_rows, batch.sort)
         owners = self._all_owners().values()
-        yield [partial(owner.gather, batch) for owner in owners]
         rate = self.RATE * moment.schedule * self.config.peak_rate(self.shape.d_in)
-        shrink = self._shrink([owner.square for owner in owners])
-        yield [partial(owner.step, rate, shrink) for owner in owners]
-        self.after(batch, moment)
+        gathering: Stage = [partial(owner.gather, batch) for owner in owners]
+        gathering.append(partial(self._note, batch, moment))
+        if self.config.d_sae <= _PART:
+            yield _and_then(gathering, partial(self._descend, rate))
+        else:
+            yield gathering
+            shrink = self._shrink()
+            yield [partial(owner.step, rate, shrink) for owner in owners]
+
+    def _note(self, batch: Batch, moment: Moment) -> None:
         self._tally += batch.tally()
         self._n_seen += batch.n
+        self.after(batch, moment)
+
+    def _descend(self, rate: float) -> None:
+        shrink = self._shrink()
+        for owner in self._all_owners().values():
+            owner.step(rate, shrink)
 
     def report(self) -> dict[str, float]:
         """Of all tokens since the last call; NaN without any.
@@ -259,10 +280,10 @@ class Sparse:
     def _keep_lengths(self, part: slice) -> None:
         self.W_dec[part].div_(self.lengths(self.W_dec[part]))
 
-    def _shrink(self, squares: Sequence[Tensor]) -> float:
+    def _shrink(self) -> float:
         """What all gradients are multiplied with, so that they are not too long together."""
         most = self.config.clip or self.CLIP
-        length = math.sqrt(sum(square.item() for square in squares))
+        length = math.sqrt(sum(owner.square.item() for owner in self._all_owners().values()))
         return most / length if length > most else 1.0
 
     def _forget(self) -> None:
@@ -294,6 +315,32 @@ class _Owner:
                 gradient.mul_(shrink)
         self.adam.step(self._found, rate)
         self._finish()
+
+
+_thread = threading.local()
+
+
+def _room(n: int, d: int) -> Tensor:
+    """Memory of this thread for float32 (n, d); megabytes from the system are slow to come by."""
+    kept: Tensor | None = getattr(_thread, "room", None)
+    if kept is None or len(kept) < n * d:
+        kept = _thread.room = torch.empty(n * d)
+    return kept[: n * d].view(n, d)
+
+
+def _and_then(jobs: Stage, last: Job) -> Stage:
+    """Jobs of which the one that ends last does `last` too, which saves a stage of its own."""
+    lock, left = threading.Lock(), [len(jobs)]
+
+    def run(job: Job) -> None:
+        job()
+        with lock:
+            left[0] -= 1
+            is_last = not left[0]
+        if is_last:
+            last()
+
+    return [partial(run, job) for job in jobs]
 
 
 def _in_turn(*jobs: Job) -> Job:
