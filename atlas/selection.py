@@ -25,7 +25,7 @@ def k_largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     x: float32 (n, width) without NaN; k ≤ width. value is float32; where a row has fewer than k
     positive numbers the rest are 0, at indices that mean nothing but are valid. index is int32.
     """
-    if x.device.type != "cpu" or k > _NETWORK // 2:
+    if x.device.type != "cpu" or k > _NETWORK // 2 or not len(x):
         value, index = x.topk(k, dim=1, sorted=False)
         return value.relu_(), index.int()
     n, width = x.shape

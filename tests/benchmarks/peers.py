@@ -1,7 +1,8 @@
 """Training of SAEs from text, against SAELens, eai-sparsify and dictionary_learning.
 
-On the demo's first model and text; others by ATLAS_BENCH_MODEL, ATLAS_BENCH_CORPUS and
-ATLAS_BENCH_LAYER. Needs the peers: `make bench-peers`.
+On the demo's first model and text; others by ATLAS_BENCH_MODEL, ATLAS_BENCH_LAYER (from 0),
+ATLAS_BENCH_CORPUS and ATLAS_BENCH_TOKENS. On CUDA where there is a device. Needs the peers:
+`make bench-peers`. What each is given and what is timed: `tests.benchmarks.peer_runs`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,16 +34,20 @@ _PEERS = {
 }
 _D_SAE, _K, _BATCH, _CONTEXT = 1024, 16, 2048, 128
 _HELD_OUT = 20_000
+_ROUNDS = 3
+"""Times that each library trains, in turns; the fastest counts, as other programs slow all down."""
+
 _LEARNING_RATES = {
-    ("SAELens", "topk"): 2e-3,
-    ("SAELens", "batchtopk"): 2e-3,
-    ("SAELens", "matryoshka"): 2e-3,
-    ("sparsify", "topk"): 2e-3,
-    ("dictionary_learning", "topk"): 2e-3,
-    ("dictionary_learning", "batchtopk"): 2e-3,
-    ("dictionary_learning", "matryoshka"): 2e-3,
+    ("SAELens", "topk"): 8e-3,
+    ("sparsify", "topk"): 32e-3,
+    ("dictionary_learning", "topk"): 16e-3,
+    ("SAELens", "batchtopk"): 16e-3,
+    ("dictionary_learning", "batchtopk"): 16e-3,
+    ("SAELens", "matryoshka"): 8e-3,
+    ("dictionary_learning", "matryoshka"): 16e-3,
 }
-"""Of the peers: the best of powers of two at this size; their defaults are for longer trainings."""
+"""Of the peers, whose defaults are for long trainings: the best power of two times .001 at 300,000
+tokens of stories260k. Ours is its default."""
 
 
 def run(folder: Path) -> Iterator[str]:
@@ -50,32 +56,28 @@ def run(folder: Path) -> Iterator[str]:
     if missing:
         yield f"skipped: {', '.join(missing)} not installed here; `make bench-peers` brings them."
         return
-    base = prepare(folder / "peers", int(os.environ.get("ATLAS_BENCH_TOKENS", "500000")))
+    base = prepare(folder / "peers", int(os.environ.get("ATLAS_BENCH_TOKENS", "400000")))
     yield (
         f"{Path(base.model).name}, layer {base.layer}, d {base.d_model}, d_sae {base.d_sae}, k "
         f"{base.k}, batch {base.batch}, {base.tokens:,} tokens, {base.threads} threads, "
         f"{base.device}"
     )
-    libraries: dict[str, list[str]] = {}
-    for library, architecture in [("atlas", name) for _, name in _LEARNING_RATES] + list(
-        _LEARNING_RATES
-    ):
-        libraries.setdefault(architecture, [])
-        if library not in libraries[architecture]:
-            libraries[architecture].append(library)
-    for architecture, names in libraries.items():
-        found = {}
-        for library in names:
-            lr = _LEARNING_RATES.get((library, architecture), 0.0)
-            outcome = measure(base, library, architecture, lr)
+    for architecture in dict.fromkeys(name for _, name in _LEARNING_RATES):
+        rates = {"atlas": 0.0}
+        rates |= {who: lr for (who, what), lr in _LEARNING_RATES.items() if what == architecture}
+        found: dict[str, dict[str, float]] = {}
+        for library in list(rates) * _ROUNDS:
+            outcome = measure(base, library, architecture, rates[library])
             if isinstance(outcome, str):
                 yield f"{architecture:12}{library:21}could not run: {outcome}"
-                continue
-            found[library] = outcome
+            elif library not in found or outcome["tokens_per_s"] > found[library]["tokens_per_s"]:
+                found[library] = outcome
+        for library, outcome in found.items():
             yield (
-                f"{architecture:12}{library:21}{outcome['tokens_per_s']:>10,.0f} tokens/s   "
-                f"explained variance {outcome['explained_variance']:.4f}   "
-                f"L0 {outcome['l0']:5.2f}   peak {outcome['peak_bytes'] / 2**30:.2f} GiB"
+                f"{architecture:12}{library:21}{outcome['tokens_per_s']:>10,.0f} tokens/s, "
+                f"{outcome['tokens_per_cpu_s']:>8,.0f} per CPU second, "
+                f"explained variance {outcome['explained_variance']:.4f}, "
+                f"L0 {outcome['l0']:.2f}, peak {outcome['peak_bytes'] / 2**30:.2f} GiB"
             )
         yield from verdict(architecture, found)
 
@@ -131,6 +133,7 @@ def prepare(folder: Path, tokens: int) -> Task:
 def measure(base: Task, library: str, architecture: str, lr: float) -> dict[str, float] | str:
     """The figures of one training in a child process, or why there are none."""
     folder = Path(base.folder).with_name(f"{library}-{architecture}")
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier round
     folder.mkdir()
     own = {"library": library, "architecture": architecture, "lr": lr, "folder": str(folder)}
     file = folder.with_suffix(".json")
