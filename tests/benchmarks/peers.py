@@ -156,7 +156,8 @@ def measure(base: Task, library: str, architecture: str, lr: float) -> dict[str,
     try:
         return json.loads(child.stdout.splitlines()[-1])
     except (IndexError, json.JSONDecodeError):
-        return (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        said = [line for line in child.stderr.splitlines() if "Error" in line]
+        return said[-1] if said else f"exit status {child.returncode}"
 
 
 def _split(
