@@ -1,0 +1,11 @@
+"""How alike the features of two SAEs are: pairs of features, measures of spaces, and chance.
+
+    settings                        how features are paired
+    activity                        one SAE's activations over words or tokens, as integers
+    products                        sums over all pairs of two SAEs' features, by compiled loops
+    pairing, assignment, chance     which feature goes with which, and whether it could be chance
+    lan2024, sae_match              two published ways to pair
+    top_texts, semantic             what features fire on; features of one meaning
+    measures, rsa, nulls            SVCCA, CKA, RSA and others, their nulls and corrections
+    comparer, study                 one question answered; many answered, and kept in the atlas
+"""
