@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import BadInput, NotFound
+from atlas.errors import NotFound
+from atlas.plots.saving import COLOURS, GREY, check_format, save
 from atlas.store import Atlas
 
 if TYPE_CHECKING:
@@ -17,19 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-FORMATS = ("svg", "png", "pdf")
-"""Endings of the files that can be drawn."""
-
 USUAL = ("ce_spliced", "fvu")
 """What is drawn where no metric is named: the first one that the atlas has."""
 
-_COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F5539", "#999999"),
-    *("#332288", "#117733", "#882255", "#AA4499", "#999933", "#DDCC77", "#661100", "#222222"),
-)
-"""Of palettes that colour-blind readers can tell apart: Okabe and Ito's, then Tol's."""
-
-_GREY = "#444"
 _MARKERS = "osD^vPX*"
 _COLUMNS = 4
 _PANEL = (3.6, 2.9)
@@ -48,13 +38,6 @@ _AXES = {
 Record = dict[str, Any]
 
 
-def check_format(path: Path) -> None:
-    """BadInput unless the file's ending is one of `FORMATS`."""
-    if path.suffix[1:].lower() not in FORMATS:
-        endings = ", ".join(f".{one}" for one in FORMATS)
-        raise BadInput(f"{path} says no format that can be drawn; end it in one of {endings}.")
-
-
 def plot_frontier(atlas: Atlas, path: Path, metric: str | None = None) -> int:
     """Draw the view `frontier` to a file: a panel for each hook point, SAEs by L0 and a metric.
 
@@ -66,23 +49,7 @@ def plot_frontier(atlas: Atlas, path: Path, metric: str | None = None) -> int:
     """
     check_format(path)
     rows = _rows(atlas, metric)
-    figure = _draw(rows, rows[0]["metric"])
-    part = path.with_name(f".{path.name}.part")
-    kind = path.suffix[1:].lower()
-    # Without dates, and with names that depend on nothing, the same atlas gives the same file.
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}, "png": None}
-    try:
-        from matplotlib import rc_context
-
-        with rc_context({"svg.hashsalt": "atlas", "svg.fonttype": "none"}):
-            figure.savefig(part, format=kind, dpi=150, metadata=undated[kind])
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise BadInput(
-            f"{path} cannot be written ({error.strerror}); name a file in a folder of yours."
-        ) from error
+    save(_draw(rows, rows[0]["metric"]), path)
     return len(rows)
 
 
@@ -115,7 +82,7 @@ def _draw(rows: list[Record], metric: str) -> Figure:
 
     architectures = sorted({row["architecture"] for row in rows})
     widths = sorted({row["d_sae"] for row in rows})
-    colours = {one: _COLOURS[i % len(_COLOURS)] for i, one in enumerate(architectures)}
+    colours = {one: COLOURS[i % len(COLOURS)] for i, one in enumerate(architectures)}
     markers = {one: _MARKERS[i % len(_MARKERS)] for i, one in enumerate(widths)}
     # Measured in contexts of another length, losses do not compare.
     panels = [list(some) for _, some in groupby(rows, _place)]
@@ -146,7 +113,7 @@ def _draw(rows: list[Record], metric: str) -> Figure:
 def _legend(colours: dict[str, str], markers: dict[int, str]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    def mark(label: str, colour: str = _GREY, marker: str = "o", **style: Any) -> Line2D:
+    def mark(label: str, colour: str = GREY, marker: str = "o", **style: Any) -> Line2D:
         style = {"linestyle": ""} | style
         return Line2D([], [], color=colour, marker=marker, label=label, **style)
 
@@ -182,10 +149,10 @@ def _draw_panel(
             zorder=2,
         )
     if metric == "ce_spliced":
-        axes.axhline(rows[0]["ce"], color=_GREY, linestyle="--", linewidth=0.8, zorder=0)
+        axes.axhline(rows[0]["ce"], color=GREY, linestyle="--", linewidth=0.8, zorder=0)
         axes.annotate(
             "model as it is", (1, rows[0]["ce"]), xycoords=("axes fraction", "data"),
-            ha="right", va="bottom", fontsize=7, color=_GREY,
+            ha="right", va="bottom", fontsize=7, color=GREY,
         )  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")

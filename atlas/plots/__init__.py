@@ -1,0 +1,1 @@
+"""Pictures of what an atlas holds; matplotlib is loaded where one is drawn."""
