@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.activations import read_columns
+from atlas.directions import fill_vectors
 from atlas.errors import BadInput, NotFound
 from atlas.index import Cache, FlatIndex, Ranges
 from atlas.store import told
@@ -432,15 +433,9 @@ def _copy_vectors(
     """Fill `out` (n, d) with one column of `vectors`, the features of `saes` in their order."""
     done = 0
     for sae in saes:
-        last = sae.first_feature_id + sae.end - sae.begin - 1
-        query = (
-            f"select {column} from vectors where feature_id between {sae.first_feature_id}"
-            f" and {last} order by feature_id"
-        )
-        for batch in con.sql(query).to_arrow_reader(1 << 16):
-            part = batch.column(0).flatten().to_numpy()
-            out[done : done + batch.num_rows] = part.reshape(batch.num_rows, -1)
-            done += batch.num_rows
+        mine = out[done : done + sae.end - sae.begin]
+        fill_vectors(con, column, sae.first_feature_id, mine)
+        done += len(mine)
 
 
 def _best(score: NDArray[np.float64], row: NDArray[np.int64], k: int) -> Hits:

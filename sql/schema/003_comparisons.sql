@@ -7,6 +7,7 @@ create table pairings (
     sae_a integer,          -- saes.sae_id
     sae_b integer,
     subspace varchar,       -- 'all', or the category whose features alone were paired
+    keywords varchar,       -- of a category, the sha256 of its words as they were then
     method varchar,         -- 'mutual', 'best', 'hungarian', 'lan2024', 'sae_match'
     over varchar,           -- units of the correlation: 'words', or 'tokens' of a common tokenizer
     min_joint integer,      -- units on which both features of a pair are active, at least
