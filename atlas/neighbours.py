@@ -174,7 +174,8 @@ class Neighbours:
             return self.saes
         covered = [sae for sae in self.saes if within in (sae.name, sae.model)]
         if not covered:
-            self._ask("select saes_in(?::varchar)", within)
+            fitting = set(self._ask("select saes_in(?::varchar)", within))
+            covered = [sae for sae in self.saes if sae.sae_id in fitting]
         return covered
 
     def _ask(self, query: str, name: str) -> Any:
@@ -189,7 +190,7 @@ class Neighbours:
 
         by: 'activation' (Pearson's r over words, of which only r > 0 counts as near), 'decoder' or
         'encoder' (cosine, within one space).
-        within: name of the SAE or model to search in, '' for everything.
+        within: name of the SAE or model to search in, or a pattern, '' for everything.
 
         Features never active have no neighbours and are nobody's. BadInput where `within` holds
         no direction that could be compared.

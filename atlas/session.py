@@ -42,7 +42,7 @@ class Atlas(store.Atlas):
         """The k features most like one, best first: the macro `similar` as objects.
 
         by: 'activation' (any model), 'decoder' or 'encoder' (cosine, within the same space).
-        within: name of a model or an SAE to search in.
+        within: name of a model or an SAE to search in, or a pattern.
         """
         asked = feature.feature_id if isinstance(feature, FeatureCard) else self.feature_id(feature)
         rows = self.rows(

@@ -47,7 +47,7 @@ def same(found: list[tuple], expected: list[tuple]) -> None:
 
 
 @pytest.mark.parametrize("by", ["activation", "decoder", "encoder"])
-@pytest.mark.parametrize("within", ["null", "'toy-a'", "'toy-a/1-resid_post'"])
+@pytest.mark.parametrize("within", ["null", "'toy-a'", "'toy-a/1-resid_post'", "'toy-?/0-*'"])
 def test_the_same_as_scoring_every_feature(store: Atlas, by: str, within: str) -> None:
     for feature in ("'toy-a/0-resid_post/12'", "30", "'toy-a/1-resid_post/0'"):
         found, expected = (

@@ -46,6 +46,12 @@ def test_saes_in_covers_an_sae_a_model_or_everything(store: Atlas) -> None:
     )
 
 
+def test_saes_in_covers_the_names_that_fit_a_pattern(store: Atlas) -> None:
+    assert store.row("select saes_in('toy-?/0-*'), saes_in('*/2-resid_post')") == ([0, 2], [3])
+    with pytest.raises(QueryError, match="no 'toy-x/"):
+        store.row("select saes_in('toy-x/*')")
+
+
 def test_null_gives_null(store: Atlas) -> None:
     assert store.row("select feature_id(null), feature_name(null), sae_id(null)") == (None,) * 3
 

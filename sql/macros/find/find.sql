@@ -7,7 +7,7 @@
 --
 -- words: what to look for
 -- n: how many features
--- within: name of a model or an SAE to keep to; null for everything
+-- within: name of a model or an SAE to keep to, or a pattern of SAEs' names; null for everything
 --
 --     from find('error')
 --     select feature, label, matched from find('file path', n := 5)

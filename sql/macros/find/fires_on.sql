@@ -9,7 +9,7 @@
 --
 -- word: the form, as it stands between spaces and punctuation
 -- n: how many features
--- within: name of a model or an SAE to keep to; null for everything
+-- within: name of a model or an SAE to keep to, or a pattern of SAEs' names; null for everything
 --
 --     from fires_on('return', n := 5)
 create or replace macro fires_on(word, n := 20, within := null) as table

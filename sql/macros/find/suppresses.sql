@@ -7,7 +7,7 @@
 --
 -- token: its text; a space before it may be left out
 -- n: how many features
--- within: name of a model or an SAE to keep to; null for everything
+-- within: name of a model or an SAE to keep to, or a pattern of SAEs' names; null for everything
 --
 --     from suppresses('the', n := 5)
 create or replace macro suppresses(token, n := 20, within := null) as table

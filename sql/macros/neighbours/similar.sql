@@ -11,7 +11,7 @@
 -- feature: name or id, also a column of them: the calls of a join are answered in batches
 -- k: how many
 -- by: 'activation', 'decoder' or 'encoder'
--- within: name of the model or SAE to search in; null for everything
+-- within: name of the model or SAE to search in, or a pattern of SAEs' names; null for everything
 --
 --     from similar('stdlib-a/1-resid_post/12', k := 5)
 --

@@ -10,7 +10,7 @@
 -- feature: name or id
 -- at_site: hook point that the feature writes, '1-resid_post', with the model before it if need be
 -- k: how many
--- within: name of the model or SAE to search in; null for everything
+-- within: name of the model or SAE to search in, or a pattern of SAEs' names; null for everything
 --
 --     from similar_at('stdlib-a/1-resid_post/12', 'stdlib-a/1-resid_post', k := 5)
 create or replace macro similar_at(feature, at_site, k := 10, within := null) as table

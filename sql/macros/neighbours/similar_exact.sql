@@ -6,7 +6,7 @@
 -- feature: name or id
 -- k: how many
 -- by: 'activation' (Pearson's r over words), 'decoder' or 'encoder' (cosine, within the space)
--- within: name of the model or SAE to search in; null for everything
+-- within: name of the model or SAE to search in, or a pattern of SAEs' names; null for everything
 --
 --     from similar_exact('stdlib-a/1-resid_post/12', k := 5)
 create or replace macro similar_exact(feature, k := 10, by := 'activation', within := null) as table
