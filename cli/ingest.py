@@ -20,6 +20,8 @@ from atlas.names import HOOKS
         "atlas ingest my.atlas gpt2 --corpus NeelNanda/pile-10k --hook resid_pre --k 32",
         "atlas ingest my.atlas models/my-llama --arch topk,jumprelu --width 4x,16x --k 16,32",
         "atlas ingest my.atlas models/my-llama --arch crosscoder --layers 2 --with gpt2@6",
+        "atlas ingest my.atlas gpt2 --layers 8 --seed 1 --variant seed1",
+        "atlas ingest my.atlas gpt2 --layers 8 --randomize shuffle",
         "atlas ingest my.atlas gpt2 --sae jbloom/GPT2-Small-SAEs-Reformatted --layers 8",
         "atlas ingest my.atlas models/my-llama --sae trained/ --layers 3 --dry-run",
     ],
@@ -35,6 +37,13 @@ from atlas.names import HOOKS
 )
 @click.option("--name", help="What the atlas calls the model.  [default: last part of MODEL]")
 @click.option("--revision", help="Branch, tag or commit on the hub.")
+@click.option(
+    "--randomize",
+    metavar="shuffle|init[=N]",
+    help="Make the model's weights random, for the floor of comparisons: `shuffle` lets the "
+    "entries of each tensor trade places, `init` draws all as before training. N tells which "
+    "random model, 0 by default; it is called NAME-shuffled or NAME-random (and -N).",
+)
 @click.option("--layers", default="all", metavar="0,2-4|all", help="Layers to have SAEs of.")
 @click.option(
     "--hook",
@@ -101,7 +110,9 @@ from atlas.names import HOOKS
 @click.option(
     "--context", default=128, metavar="N", type=int, help="Tokens the model reads at once."
 )
-@click.option("--seed", default=0, metavar="N", type=int, help="Decides all that is random.")
+@click.option(
+    "--seed", default=0, metavar="N", type=int, help="Decides all that is random but --randomize."
+)
 @click.option("--device", default="auto", metavar="auto|cpu|cuda", help="Where to compute.")
 @click.option("--block-path", metavar="PATH", help="Where the model's blocks are: model.layers.")
 @click.option("--text-field", metavar="NAME", help="Field of the corpus's records with the text.")

@@ -26,6 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto import modeling_auto
 
 from atlas.errors import BadInput
+from atlas.ingest.randomize import Randomization
 
 _WEIGHTS = (
     "model.safetensors",
@@ -44,7 +45,8 @@ class Checkpoint:
 
     model: with its language-modelling head where `is_causal`, without a head otherwise.
     revision: the hub's commit; None for a folder.
-    sha256: of the weight files (one file: as `sha256sum` prints it; shards: of all in order).
+    sha256: of the weight files (one file: as `sha256sum` prints it; shards: of all in order); of
+        the weights themselves where they were randomised.
     unexpected: names of stored weights that the model has no place for.
     """
 
@@ -56,8 +58,15 @@ class Checkpoint:
     unexpected: frozenset[str]
 
 
-def load_checkpoint(source: str, revision: str | None, device: torch.device) -> Checkpoint:
+def load_checkpoint(
+    source: str,
+    revision: str | None,
+    device: torch.device,
+    randomized: Randomization | None = None,
+) -> Checkpoint:
     """Load hub id or folder `source`; a folder is read without asking the hub.
+
+    randomized: makes the weights random once they are read.
 
     Raises BadInput for all that can be wrong with it.
     """
@@ -68,6 +77,7 @@ def load_checkpoint(source: str, revision: str | None, device: torch.device) -> 
         "trust_remote_code": False,  # said aloud, for else transformers asks on the terminal
     }
     path = str(folder) if folder else source
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     if folder:
         _check_folder(folder)
     with quiet():
@@ -78,26 +88,36 @@ def load_checkpoint(source: str, revision: str | None, device: torch.device) -> 
             loader.from_pretrained,
             path,
             config=config,
-            dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
+            dtype=torch.float32 if randomized else dtype,
             output_loading_info=True,
             **where,
         )
         tokenizer = _tokenizer(source, path, where)
     missing = info["missing_keys"]
-    if not is_causal and model.base_model is not model:
+    headed = not is_causal and model.base_model is not model
+    if headed:
         prefix = model.base_model_prefix + "."
         missing = [name for name in missing if name.startswith(prefix)]
-        model = model.base_model
     _check_missing(source, missing)
+    if randomized:
+        with quiet():
+            model = randomized.of(model)
+    if headed:
+        model = model.base_model
     _check_finite(source, model)
     _check_vocabulary(source, model, tokenizer)
     commit = None if folder else getattr(config, "_commit_hash", None)
-    files = _weight_files(folder) if folder else _cached_weight_files(source, commit)
+    if randomized:
+        sha256 = hash_weights(model)  # before a device's rounding: the same model on all of them
+        model = model.to(dtype)
+    else:
+        files = _weight_files(folder) if folder else _cached_weight_files(source, commit)
+        sha256 = _hash_files(files) if files else hash_weights(model)
     return Checkpoint(
         model=model.to(device).eval().requires_grad_(False),
         tokenizer=tokenizer,
         revision=commit,
-        sha256=_hash_files(files) if files else hash_weights(model),
+        sha256=sha256,
         is_causal=is_causal,
         unexpected=frozenset(info["unexpected_keys"]),
     )

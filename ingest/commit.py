@@ -267,24 +267,26 @@ def _add_model(atlas: Atlas, run: FinishedRun, tokenizer_id: int, run_id: int) -
             )
         return int(known[0])
     model_id = _next(atlas, "models", "model_id")
-    atlas.execute(
-        "insert into models values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            model_id,
-            run.plan.model,
-            model.source,
-            model.revision,
-            model.sha256,
-            model.model_type,
-            model.n_layers,
-            model.d_model,
-            model.n_parameters,
-            model.is_causal,
-            model.bos_id is not None,
-            model.block_path,
-            tokenizer_id,
-            run_id,
-        ],
+    _insert_one(
+        atlas,
+        "models",
+        {
+            "model_id": model_id,
+            "name": run.plan.model,
+            "source": model.source,
+            "revision": model.revision,
+            "sha256": model.sha256,
+            "model_type": model.model_type,
+            "n_layers": model.n_layers,
+            "d_model": model.d_model,
+            "n_parameters": model.n_parameters,
+            "is_causal": model.is_causal,
+            "prepends_bos": model.bos_id is not None,
+            "block_path": model.block_path,
+            "tokenizer_id": tokenizer_id,
+            "run_id": run_id,
+            "randomized": str(model.randomized) if model.randomized else None,
+        },
     )
     return model_id
 
@@ -334,10 +336,7 @@ def _add_sae(
         else None,
         "run_id": run_id,
     }
-    atlas.execute(
-        f"insert into saes ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
-        list(columns.values()),
-    )
+    _insert_one(atlas, "saes", columns)
     _add_sites(atlas, run, sae, sae_id, model_id)
     _add_tensors(atlas, weights, sae_id)
     for metric, value in sae.metrics.items():
@@ -435,6 +434,14 @@ def _add_tensors(atlas: Atlas, weights: SaeWeights, sae_id: int) -> None:
                     "entries": rows,
                 },
             )
+
+
+def _insert_one(atlas: Atlas, table: str, row: Mapping[str, object]) -> None:
+    """Add a row; columns that it does not name are null."""
+    atlas.execute(
+        f"insert into {table} ({', '.join(row)}) values ({', '.join('?' * len(row))})",
+        list(row.values()),
+    )
 
 
 def _insert(atlas: Atlas, table: str, columns: Mapping[str, object]) -> None:

@@ -44,6 +44,7 @@ from atlas.ingest.blocks import Parts, find_blocks, find_parts
 from atlas.ingest.checkpoint import hash_weights, input_embeddings, load_checkpoint, quiet
 from atlas.ingest.contexts import Batch
 from atlas.ingest.hooks import Site, Tap, capture, spliced
+from atlas.ingest.randomize import Randomization
 from atlas.ingest.sublayers import ABSENT, affine, find_taps
 from atlas.names import HOOKS, check_model_name
 
@@ -85,7 +86,8 @@ class LanguageModel:
     Attributes:
         name: what the atlas calls it.
         source, revision: the hub id or folder it came from, and the hub's commit.
-        sha256: of its weight files.
+        randomized: how its weights were made random since; None where they are as they came.
+        sha256: of its weight files, or of its weights if randomised.
         model: the transformers module, on `device`, in eval mode, without gradients.
         tokenizer: a fast tokenizer (it knows offsets).
         model_type: the family, as transformers names it ('llama').
@@ -113,12 +115,14 @@ class LanguageModel:
         source: str,
         is_causal: bool,
         revision: str | None = None,
+        randomized: Randomization | None = None,
         sha256: str | None = None,
         block_path: str | None = None,
     ) -> None:
         self.name = check_model_name(name)
         self.source = source
         self.revision = revision
+        self.randomized = randomized
         self.sha256 = sha256 or hash_weights(model)
         self.model = model
         self.tokenizer = tokenizer
@@ -145,12 +149,14 @@ class LanguageModel:
         *,
         name: str | None = None,
         revision: str | None = None,
+        randomized: Randomization | None = None,
         device: str = "auto",
         block_path: str | None = None,
     ) -> LanguageModel:
         """Load a hub id or a local folder; float32 on the CPU, bfloat16 on CUDA.
 
         name: what the atlas shall call it; by default the last part of `source`.
+        randomized: makes the weights random once they are read.
         device: 'auto' takes CUDA where there is one; or 'cpu', 'cuda', 'cuda:1'.
         block_path: where the blocks are, if they are not found.
 
@@ -159,7 +165,7 @@ class LanguageModel:
         more ids than embeddings, blocks that cannot be found.
         """
         source = str(source)
-        checkpoint = load_checkpoint(source, revision, pick_device(device))
+        checkpoint = load_checkpoint(source, revision, pick_device(device), randomized)
         model = cls(
             checkpoint.model,
             checkpoint.tokenizer,
@@ -167,6 +173,7 @@ class LanguageModel:
             source=source,
             is_causal=checkpoint.is_causal,
             revision=checkpoint.revision,
+            randomized=randomized,
             sha256=checkpoint.sha256,
             block_path=block_path,
         )

@@ -9,7 +9,9 @@ from pathlib import Path
 from atlas.errors import BadInput
 from atlas.ingest.models import LanguageModel
 from atlas.ingest.plan import IngestOptions, Partner, parse_layers
+from atlas.ingest.randomize import Randomization, parse_randomization
 from atlas.ingest.tokens import tokenizer_hash
+from atlas.store import Atlas
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class KnownModel:
     source: str
     revision: str | None
     block_path: str
+    randomized: Randomization | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,25 @@ class LoadedPartner:
             tokenizer_hash(self.model.tokenizer),
             self.model.block_path,
         )
+
+
+def known_models(atlas: Atlas) -> dict[str, KnownModel]:
+    """Every model of the atlas, by name."""
+    rows = atlas.sql(
+        "select models.*, tokenizers.sha256 as tokenizer_sha256"
+        " from models join tokenizers using (tokenizer_id)"
+    )
+    return {
+        row["name"]: KnownModel(
+            row["sha256"],
+            row["tokenizer_sha256"],
+            row["source"],
+            row["revision"],
+            row["block_path"],
+            parse_randomization(row.get("randomized")),  # older atlases have no such column
+        )
+        for row in rows.to_arrow_table().to_pylist()
+    }
 
 
 def load_partners(
@@ -77,6 +99,7 @@ def _load(name: str, known: KnownModel, device: str, path: Path) -> LanguageMode
             known.source,
             name=name,
             revision=known.revision,
+            randomized=known.randomized,
             device=device,
             block_path=known.block_path,
         )

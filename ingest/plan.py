@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from atlas.errors import BadInput
+from atlas.ingest.randomize import Randomization, parse_randomization
 from atlas.names import HOOKS, SaeName, check_model_name, check_variant
 
 ALGORITHM = 2
@@ -31,6 +32,8 @@ class IngestOptions:
     name: str | None = None
     """Name of the model in the atlas; the last part of `model` if None."""
     revision: str | None = None
+    randomize: str | None = None
+    """KIND or KIND=DRAW: make the weights random, see `atlas.ingest.randomize.Randomization`."""
     layers: str = "all"
     hook: str = "resid_post"
     variant: str | None = None
@@ -110,7 +113,7 @@ class Plan:
     model: str
     """Name in the atlas."""
     model_sha256: str
-    """Of the weights."""
+    """Of the weights, those of a randomised model as they have become."""
     config_sha256: str
     """Of the model's configuration, by which the same weights compute this or that."""
     tokenizer_sha256: str
@@ -238,6 +241,11 @@ def check_options(options: IngestOptions) -> None:
         parse_count(k, "--k")
     parse_settings(options.settings)
     check_variant(options.variant)
+    if parse_randomization(options.randomize) and options.sae is not None:
+        raise BadInput(
+            "--randomize is for SAEs that are trained here, for no published one knows this random "
+            "model; leave it out, or --sae."
+        )
     if options.partners and options.sae is not None:
         raise BadInput("--with is for crosscoders that are trained; leave it out, or --sae.")
     if options.name is not None:
@@ -249,11 +257,12 @@ def check_options(options: IngestOptions) -> None:
         raise BadInput(f"--seed {options.seed} is out of range; give a number from 0 to 2^63 - 1.")
 
 
-def default_name(source: str) -> str:
-    """'EleutherAI/pythia-70m' or 'models/pythia-70m/' → 'pythia-70m'."""
-    return (
+def default_name(source: str, randomized: Randomization | None = None) -> str:
+    """'EleutherAI/pythia-70m' or 'models/pythia-70m/' → 'pythia-70m', or 'pythia-70m-shuffled'."""
+    name = (
         Path(source).resolve().name if Path(source).is_dir() else source.rstrip("/").split("/")[-1]
     )
+    return randomized.name(name) if randomized else name
 
 
 def corpus_fingerprint(source: str, text_field: str | None) -> str:

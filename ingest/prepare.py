@@ -18,7 +18,7 @@ from atlas.ingest.formats.found import Found
 from atlas.ingest.imports import find_published
 from atlas.ingest.joint import Ensemble, Reader
 from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.partners import KnownModel, LoadedPartner, load_partners
+from atlas.ingest.partners import KnownModel, LoadedPartner, known_models, load_partners
 from atlas.ingest.plan import (
     Circumstances,
     IngestOptions,
@@ -31,6 +31,7 @@ from atlas.ingest.plan import (
     parse_count,
     parse_layers,
 )
+from atlas.ingest.randomize import parse_randomization
 from atlas.ingest.reference import Reference
 from atlas.ingest.sites import Sites, all_points
 from atlas.ingest.sweep import parse_strategy, sweep
@@ -130,9 +131,10 @@ def sites_of(sae: PlannedSae) -> Sites:
 
 
 def _described_model(model: LanguageModel) -> str:
+    randomized = f"; weights randomised: {model.randomized}" if model.randomized else ""
     return (
         f"{model.name} ({model.model_type}, {model.n_layers} layers, d_model {model.d_model}, "
-        f"{model.n_parameters:,} parameters)"
+        f"{model.n_parameters:,} parameters{randomized})"
     )
 
 
@@ -148,11 +150,13 @@ def prepare(
         raise BadInput(f"The folder {path.parent} does not exist; make it first.")
     known = _read_known(path, wait)
     text, fingerprint = _choose_text(path, options, corpus, known.reference)
-    name = check_model_name(options.name or default_name(options.model))
+    randomized = parse_randomization(options.randomize)
+    name = check_model_name(options.name or default_name(options.model, randomized))
     model = LanguageModel.load(
         options.model,
         name=name,
         revision=options.revision,
+        randomized=randomized,
         device=options.device,
         block_path=options.block_path,
     )
@@ -245,13 +249,9 @@ class _Known:
 def _read_known(path: Path, wait: float) -> _Known:
     if path.exists():
         with Atlas.open(path, wait=wait) as atlas:
-            models = atlas.rows(
-                "select models.name, models.sha256, tokenizers.sha256, source, revision, block_path"
-                " from models join tokenizers using (tokenizer_id)"
-            )
             return _Known(
                 references.of_atlas(atlas),
-                {name: KnownModel(*facts) for name, *facts in models},
+                known_models(atlas),
                 dict(atlas.rows("select name, plan from saes join runs using (run_id)")),
             )
     if path.with_name(f"{path.name}.wal").exists():

@@ -42,7 +42,7 @@ class Origin:
     name: str
     """As in the atlas: 'gpt2/5-resid_post'."""
     model: str
-    """What SAELens loads it by: a name on the hub, or the atlas's."""
+    """What SAELens loads it by: a name on the hub, or the atlas's (of a folder, or randomised)."""
     inputs: Sequence[Place]
     outputs: Sequence[Place]
     context: int
@@ -59,8 +59,8 @@ def export_saelens(atlas: Atlas, pattern: str, folder: Path) -> list[Path]:
     rows = atlas.rows(
         """
         select
-            sae_id, saes.name, models.name, models.source, context, prepends_bos, activation,
-            normalize, sae_id in (select sae_id from sae_tensors where tensor = 'W_skip')
+            sae_id, saes.name, models, context, prepends_bos, activation, normalize,
+            sae_id in (select sae_id from sae_tensors where tensor = 'W_skip')
         from saes
         join models using (model_id)
         where saes.name glob ?
@@ -73,10 +73,9 @@ def export_saelens(atlas: Atlas, pattern: str, folder: Path) -> list[Path]:
             f"No SAE is called {pattern!r} in {atlas.path}; `atlas info {atlas.path}` lists them."
         )
     origins: dict[int, Origin] = {}
-    for sae_id, name, model, source, context, prepends_bos, activation, normalize, skip in rows:
-        on_hub = source.count("/") == 1 and not Path(source).exists()
+    for sae_id, name, model, context, prepends_bos, activation, normalize, skip in rows:
         inputs, outputs = (_places(atlas, sae_id, role) for role in ("input", "output"))
-        origin = Origin(name, source if on_hub else model, inputs, outputs, context, prepends_bos)
+        origin = Origin(name, _model(model), inputs, outputs, context, prepends_bos)
         _check(origin, activation, normalize, skip)
         origins[sae_id] = origin
     written = []
@@ -90,6 +89,15 @@ def export_saelens(atlas: Atlas, pattern: str, folder: Path) -> list[Path]:
         )
         written.append(place)
     return written
+
+
+def _model(row: dict[str, Any]) -> str:
+    """What SAELens loads the model of that row of `models` by."""
+    source: str = row["source"]
+    on_hub = source.count("/") == 1 and not Path(source).exists()
+    # Older atlases have no such column; a randomised model is not the one that the hub has.
+    as_it_came = row.get("randomized") is None
+    return source if on_hub and as_it_came else row["name"]
 
 
 def _places(atlas: Atlas, sae_id: int, role: str) -> tuple[Place, ...]:

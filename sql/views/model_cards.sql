@@ -18,6 +18,7 @@ select
     coalesce(held.n_alive, 0) as n_alive,
     models.source,
     models.revision,
+    models.randomized,
     models.model_id
 from models
 join tokenizers using (tokenizer_id)
