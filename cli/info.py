@@ -77,7 +77,7 @@ def command(
         raise click.UsageError("--plot draws all SAEs; leave out SAE.")
     with open_atlas(atlas_path, wait) as atlas:
         if plot is not None:
-            from atlas.plots.frontier import plot_frontier
+            from atlas.plots import plot_frontier
 
             n_drawn = plot_frontier(atlas, plot, metric)
             click.echo(f"{plot} shows {n_drawn} SAE{'s' * (n_drawn != 1)}.", err=True)

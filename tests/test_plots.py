@@ -13,7 +13,7 @@ import pytest
 
 import atlas
 from atlas.errors import BadInput, NotFound
-from atlas.plots.frontier import plot_frontier
+from atlas.plots import plot_frontier
 from tests.commandline import invoke, succeed, told
 from tests.sweep import ARCHITECTURES, FIRST, build_sweep
 from tests.synthetic import SAES
