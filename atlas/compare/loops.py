@@ -1,7 +1,8 @@
 """Compiled loops over sparse activations: what `products` runs, and the only place of numba.
 
 Every loop releases the lock of the interpreter and writes to arrays it is given, so that several
-threads run it at once, each with arrays of its own.
+threads run it at once, each with arrays of its own. Whatever is an index is unsigned: of a signed
+one, the compiled code would ask each time whether it counts from the end.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+Indices = NDArray[np.uint32]
+Places = NDArray[np.uint64]
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Reals = NDArray[np.float64]
-Loop = TypeVar("Loop", bound=Callable[..., None])
+Loop = TypeVar("Loop", bound=Callable[..., object])
 
 
 def _compiled(loop: Loop) -> Loop:
@@ -28,39 +31,55 @@ def _compiled(loop: Loop) -> Loop:
 
 
 @_compiled
+def _sums(
+    i: int, n_units: int, back: int,
+    indptr_a: Places, unit_a: Indices, q_a: Ints,
+    indptr_b: Places, feature_b: Indices, q_b: Ints,
+    scratch: Longs, touched: Indices,
+) -> np.uint64:  # fmt: skip
+    """Sums over the units of A-feature `i`, for every B-feature active on one of them.
+
+    `scratch` (d_b, 2), zero before, gathers Σq_a·q_b and the units in common: side by side, as both
+    are needed at once. `touched` (d_b + 1,) lists the rows in use, whose number is returned.
+    back: unit u of A meets unit u + back of B, round the end.
+    """
+    n_touched = np.uint64(0)
+    for entry in range(indptr_a[i], indptr_a[i + 1]):
+        unit = np.uint64(unit_a[entry]) + np.uint64(back)
+        if unit >= np.uint64(n_units):
+            unit -= np.uint64(n_units)
+        q = np.int64(q_a[entry])
+        for at in range(indptr_b[unit], indptr_b[unit + np.uint64(1)]):
+            j = feature_b[at]
+            n_both = scratch[j, 1]
+            touched[n_touched] = j  # kept only if it is the first of j; no branch
+            n_touched += np.uint64(n_both == 0)
+            scratch[j, 1] = n_both + 1
+            scratch[j, 0] += q * q_b[at]
+    return n_touched
+
+
+@_compiled
 def best_partners(
-    first: int, last: int, n_units: int, shift: int, min_joint: int,
-    indptr_a: Longs, unit_a: Ints, q_a: Ints, sum_a: Reals, inverse_norm_a: Reals,
-    indptr_b: Longs, entry_b: Longs, sum_b: Reals, inverse_norm_b: Reals,
-    scratch: Longs, touched: Ints,
+    first: int, last: int, n_units: int, back: int, min_joint: int,
+    indptr_a: Places, unit_a: Indices, q_a: Ints, sum_a: Reals, inverse_norm_a: Reals,
+    indptr_b: Places, feature_b: Indices, q_b: Ints, sum_b: Reals, inverse_norm_b: Reals,
+    scratch: Longs, touched: Indices,
     partner_a: Ints, r_a: Reals, n_both_a: Longs,
     partner_b: Ints, r_b: Reals, n_both_b: Longs,
 ) -> None:  # fmt: skip
     """Best partners of the A-features `first` … `last` − 1, and of B-features among these.
 
-    The sums over each unit's pairs of entries gather in `scratch` (d_b, 2): Σq_a·q_b and the units
-    in common; `touched` (d_b + 1,) lists the rows in use, which are zero again afterwards.
-    entry_b: by unit, the feature in the upper and q in the lower 32 bits.
-    shift: unit u of B is compared with unit u + shift of A, round the end.
+    Features whose inverse norm is given as 0 have no partners and are nobody's. `scratch` and
+    `touched` as in `_sums`; `scratch` is zero again afterwards.
     """
     for i in range(first, last):
         scale = inverse_norm_a[i]
         if scale == 0.0:
             continue
-        n_touched = 0
-        for entry in range(indptr_a[i], indptr_a[i + 1]):
-            unit = unit_a[entry] - shift
-            if unit < 0:
-                unit += n_units
-            q = np.int64(q_a[entry])
-            for at in range(indptr_b[unit], indptr_b[unit + 1]):
-                packed = entry_b[at]
-                j = packed >> 32
-                n_both = scratch[j, 1]
-                touched[n_touched] = j
-                n_touched += n_both == 0
-                scratch[j, 1] = n_both + 1
-                scratch[j, 0] += q * (packed & 0xFFFFFFFF)
+        n_touched = _sums(
+            i, n_units, back, indptr_a, unit_a, q_a, indptr_b, feature_b, q_b, scratch, touched
+        )
         best, partner, common = 0.0, -1, 0
         for at in range(n_touched):
             j = touched[at]
@@ -79,9 +98,54 @@ def best_partners(
 
 
 @_compiled
+def candidates(
+    first: int, last: int, n_units: int, min_joint: int,
+    indptr_a: Places, unit_a: Indices, q_a: Ints, sum_a: Reals, inverse_norm_a: Reals,
+    indptr_b: Places, feature_b: Indices, q_b: Ints, sum_b: Reals, inverse_norm_b: Reals,
+    scratch: Longs, touched: Indices, r_all: Reals, j_all: Indices,
+    partner: Ints, r: Reals, n_found: Longs,
+) -> None:  # fmt: skip
+    """The partners with r > 0 of the A-features `first` … `last` − 1: the strongest, unordered.
+
+    `partner` and `r` (d_a, most) take as many as they hold; `n_found` (d_a,) tells how many there
+    are. `r_all` and `j_all` (d_b,) are scratch, as are `scratch` and `touched` of `_sums`.
+    """
+    most = partner.shape[1]
+    for i in range(first, last):
+        scale = inverse_norm_a[i]
+        if scale == 0.0:
+            continue
+        n_touched = _sums(
+            i, n_units, 0, indptr_a, unit_a, q_a, indptr_b, feature_b, q_b, scratch, touched
+        )
+        found = 0
+        for at in range(n_touched):
+            j = touched[at]
+            sum_ab, n_both = scratch[j, 0], scratch[j, 1]
+            scratch[j, 0] = 0
+            scratch[j, 1] = 0
+            covariance = np.float64(n_units) * sum_ab - sum_a[i] * sum_b[j]
+            if n_both >= min_joint and covariance * inverse_norm_b[j] > 0.0:
+                r_all[found], j_all[found] = covariance * scale * inverse_norm_b[j], j
+                found += 1
+        n_found[i] = found
+        least = 0.0
+        if found > most:
+            least = np.partition(r_all[:found], found - most)[found - most]
+        kept = 0
+        for strict in (True, False):  # those as strong as the weakest one only fill up
+            for at in range(found):
+                stronger = r_all[at] > least
+                if kept < most and (stronger if strict else r_all[at] == least):
+                    partner[i, kept], r[i, kept] = j_all[at], r_all[at]
+                    kept += 1
+
+
+@_compiled
 def joint_statistics(
     first: int, last: int,
-    indptr_a: Longs, unit_a: Ints, q_a: Ints, indptr_b: Longs, unit_b: Ints, q_b: Ints,
+    indptr_a: Places, unit_a: Indices, q_a: Ints,
+    indptr_b: Places, unit_b: Indices, q_b: Ints,
     ia: Longs, ib: Longs, n_both: Longs, sum_ab: Longs,
 ) -> None:  # fmt: skip
     """Units in common and Σq_a·q_b of the pairs `first` … `last` − 1, by merging their units."""
@@ -94,12 +158,12 @@ def joint_statistics(
             if unit_a[at_a] == unit_b[at_b]:
                 common += 1
                 total += np.int64(q_a[at_a]) * np.int64(q_b[at_b])
-                at_a += 1
-                at_b += 1
+                at_a += np.uint64(1)
+                at_b += np.uint64(1)
             elif unit_a[at_a] < unit_b[at_b]:
-                at_a += 1
+                at_a += np.uint64(1)
             else:
-                at_b += 1
+                at_b += np.uint64(1)
         n_both[pair] = common
         sum_ab[pair] = total
 
@@ -107,8 +171,8 @@ def joint_statistics(
 @_compiled
 def correlation_rows(
     first: int, last: int, n_units: int,
-    indptr_a: Longs, unit_a: Ints, q_a: Ints, sum_a: Reals, inverse_norm_a: Reals, ia: Longs,
-    indptr_b: Longs, unit_b: Ints, q_b: Ints, sum_b: Reals, inverse_norm_b: Reals, ib: Longs,
+    indptr_a: Places, unit_a: Indices, q_a: Ints, sum_a: Reals, inverse_norm_a: Reals, ia: Longs,
+    indptr_b: Places, unit_b: Indices, q_b: Ints, sum_b: Reals, inverse_norm_b: Reals, ib: Longs,
     scratch: Longs, out: NDArray[np.float32],
 ) -> None:  # fmt: skip
     """Rows `first` … `last` − 1 of Pearson's r of every `ia` with every `ib`, into `out`.

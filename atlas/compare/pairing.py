@@ -6,14 +6,18 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atlas.activations import Over
 from atlas.compare.activity import Activity, choosing_units, read_activity
+from atlas.compare.assignment import best_assignment
+from atlas.compare.chance import null_best, p_values, q_values
+from atlas.compare.lan2024 import published_pairs
 from atlas.compare.products import best_partners, correlations, joint_statistics
+from atlas.compare.sae_match import match
 from atlas.compare.settings import PairingSettings
 from atlas.compare.top_texts import non_concept_texts, top_texts
 from atlas.errors import BadInput
@@ -55,7 +59,7 @@ class Pairs:
     distance: Reals
     """'sae_match' alone: mean squared error of the folded directions."""
     n_a: int
-    """Features of A that could have been paired: those not left out, with enough active units."""
+    """Features of A that could have been paired: not left out, and active on enough units."""
     n_b: int
 
 
@@ -146,51 +150,99 @@ def pair(
             f"The tokens of {a.tokenizer!r} are not those of {b.tokenizer!r}, so these SAEs cannot "
             "be paired over tokens; pair them over='words'."
         )
-    take_a, take_b = _taken(a, only_a, settings), _taken(b, only_b, settings)
-    best = best_partners(a.chosen, b.chosen, settings.min_joint, take_a=take_a, take_b=take_b)
-    (ia,) = np.nonzero(best.partner_a >= 0)
-    ib = best.partner_a[ia].astype(np.int64)
-    if settings.method == "mutual":
-        mutual = best.partner_b[ib] == ia
-        ia, ib = ia[mutual], ib[mutual]
-    nothing = np.full(len(ia), np.nan)
-    return _in_order(
-        Pairs(
-            a=ia,
-            b=ib,
-            r=_r(a.activity, b.activity, ia, ib),
-            r_chosen=_r(a.chosen, b.chosen, ia, ib),
-            r_held_out=_r(a.held_out, b.held_out, ia, ib),
-            n_both=joint_statistics(a.activity, b.activity, ia, ib)[0],
-            p=nothing,
-            q=nothing,
-            distance=nothing,
-            n_a=int(take_a.sum()),
-            n_b=int(take_b.sum()),
+    if settings.method == "lan2024" and settings.over != "tokens":
+        raise BadInput(
+            "method='lan2024' pairs over tokens, as published, so give over='tokens' with SAEs of "
+            "one tokenizer, or method='mutual' over words."
         )
+    only = (_only(a, only_a, settings), _only(b, only_b, settings))
+    if settings.method == "sae_match":
+        return _matched_by_weights(a, b, *only, progress)
+    if settings.method == "lan2024":
+        return _as_published(a, b, *only)
+    return _by_choice(a, b, *only, settings, progress)
+
+
+def _by_choice(
+    a: Side, b: Side, only_a: Mask, only_b: Mask, settings: PairingSettings, progress: Progress
+) -> Pairs:
+    """Pairs chosen on half of the documents, judged by shifts there, and measured on the others."""
+    min_joint = settings.min_joint
+    take_a = only_a & _varies(a.chosen, min_joint)
+    take_b = only_b & _varies(b.chosen, min_joint)
+    if settings.method == "hungarian":
+        ia, ib = best_assignment(a.chosen, b.chosen, min_joint, take_a, take_b, progress)
+    else:
+        best = best_partners(a.chosen, b.chosen, min_joint, take_a=take_a, take_b=take_b)
+        (ia,) = np.nonzero(best.partner_a >= 0)
+        ib = best.partner_a[ia].astype(np.int64)
+        if settings.method == "mutual":
+            mutual = best.partner_b[ib] == ia
+            ia, ib = ia[mutual], ib[mutual]
+    r_chosen = _r(a.chosen, b.chosen, ia, ib)
+    nulls = null_best(
+        a.chosen, b.chosen, min_joint, take_a, take_b, settings.shifts, settings.seed, progress
+    )
+    p = p_values(nulls, a.chosen.n_active, take_a, ia, r_chosen)
+    return _pairs(
+        a, b, ia, ib, take_a, take_b,
+        r_chosen=r_chosen,
+        r_held_out=_r(a.held_out, b.held_out, ia, ib),
+        p=p,
+        q=q_values(p, int(take_a.sum())),
+    )  # fmt: skip
+
+
+def _as_published(a: Side, b: Side, only_a: Mask, only_b: Mask) -> Pairs:
+    take_a, take_b = only_a & _varies(a.activity, 1), only_b & _varies(b.activity, 1)
+    ia, ib = published_pairs(a, b, take_a, take_b)
+    r = _r(a.activity, b.activity, ia, ib)
+    return _pairs(a, b, ia, ib, take_a, take_b, r_chosen=r)
+
+
+def _matched_by_weights(a: Side, b: Side, only_a: Mask, only_b: Mask, progress: Progress) -> Pairs:
+    ia, ib, distance = match(a, b, np.flatnonzero(only_a), np.flatnonzero(only_b), progress)
+    return _pairs(a, b, ia, ib, only_a, only_b, distance=distance)
+
+
+def _pairs(
+    a: Side, b: Side, ia: Rows, ib: Rows, take_a: Mask, take_b: Mask, **known: Reals
+) -> Pairs:
+    """Pairs in their order, with what is the same for every method; NaN for what is not known."""
+    r = _r(a.activity, b.activity, ia, ib)
+    order = np.lexsort((ib, ia, known.get("distance", -r)))
+    columns = {
+        name: known.get(name, np.full(len(ia), np.nan))[order]
+        for name in ("r_chosen", "r_held_out", "p", "q", "distance")
+    }
+    n_both, _ = joint_statistics(a.activity, b.activity, ia, ib)
+    return Pairs(
+        a=ia[order],
+        b=ib[order],
+        r=r[order],
+        n_both=n_both[order],
+        n_a=int(take_a.sum()),
+        n_b=int(take_b.sum()),
+        **columns,
     )
 
 
-def _taken(side: Side, only: Rows | None, settings: PairingSettings) -> Mask:
-    """(d_sae,): the features that may be paired and are active often enough to be."""
-    taken = (side.chosen.inverse_norm > 0) & (side.chosen.n_active >= settings.min_joint)
+def _only(side: Side, only: Rows | None, settings: PairingSettings) -> Mask:
+    """(d_sae,): the features that the question leaves in."""
+    taken = np.ones(side.activity.d_sae, bool)
     if only is not None:
-        taken &= np.isin(np.arange(len(taken)), only)
+        taken = np.isin(np.arange(len(taken)), only)
     if settings.concepts_only:
         taken &= side.of_concepts
     return taken
+
+
+def _varies(activity: Activity, least: int) -> Mask:
+    """(d_sae,): features that are active on enough units, and not on all alike."""
+    return (activity.n_active >= least) & (activity.inverse_norm > 0)
 
 
 def _r(a: Activity, b: Activity, ia: Rows, ib: Rows) -> Reals:
     """Pearson's r of each pair; NaN where one of it never varies."""
     varies = (a.inverse_norm[ia] > 0) & (b.inverse_norm[ib] > 0)
     return np.where(varies, correlations(a, b, ia, ib), np.nan)
-
-
-def _in_order(pairs: Pairs) -> Pairs:
-    order = np.lexsort((pairs.b, pairs.a, -pairs.r))
-    columns: dict[str, Any] = {
-        name: value[order] if isinstance(value, np.ndarray) else value
-        for name, value in vars(pairs).items()
-    }
-    return Pairs(**columns)

@@ -40,6 +40,17 @@ class Best(NamedTuple):
     n_both_b: NDArray[np.int64]
 
 
+class Candidates(NamedTuple):
+    """Pairs with r > 0 and enough units in common, by feature of A."""
+
+    a: NDArray[np.int64]
+    """(n,)"""
+    b: NDArray[np.int64]
+    r: NDArray[np.float64]
+    complete: bool
+    """Whether no feature of A has more of them."""
+
+
 def best_partners(
     a: Activity,
     b: Activity,
@@ -62,30 +73,65 @@ def best_partners(
 
     threads = threads or os.cpu_count() or 1
     norm_a, norm_b = _norms(a, min_joint, take_a), _norms(b, min_joint, take_b)
-    rows = b.by_unit
-    entry_b = rows.feature.astype(np.int64) << 32 | rows.q
     sum_a, sum_b = a.sum_q.astype(np.float64), b.sum_q.astype(np.float64)
     partner_a, r_a, n_both_a = _nothing(a.d_sae)
-    per_unit = np.diff(rows.indptr)
 
     def run(blocks: Callable[[], tuple[int, int] | None]) -> Any:
         scratch = np.zeros((b.d_sae, 2), np.int64)
-        touched = np.empty(b.d_sae + 1, np.int32)
+        touched = np.empty(b.d_sae + 1, np.uint32)
         partner_b, r_b, n_both_b = _nothing(b.d_sae)
         while block := blocks():
             loops.best_partners(
-                *block, a.n_units, shift % max(a.n_units, 1), min_joint,
-                a.indptr, a.unit, a.q, sum_a, norm_a,
-                rows.indptr, entry_b, sum_b, norm_b,
+                *block, a.n_units, -shift % max(a.n_units, 1), min_joint,
+                *_by_feature(a), sum_a, norm_a, *_by_unit(b), sum_b, norm_b,
                 scratch, touched, partner_a, r_a, n_both_a, partner_b, r_b, n_both_b,
             )  # fmt: skip
         return partner_b, r_b, n_both_b
 
-    work = _before(per_unit[a.unit])[a.indptr]
-    partner_b, r_b, n_both_b = _merged(_in_blocks(run, work, threads))
+    partner_b, r_b, n_both_b = _merged(_in_blocks(run, _work(a, b), threads))
     r_a[partner_a < 0] = np.nan
     r_b[partner_b < 0] = np.nan
     return Best(partner_a, _clipped(r_a), n_both_a, partner_b, _clipped(r_b), n_both_b)
+
+
+def candidates(
+    a: Activity,
+    b: Activity,
+    min_joint: int,
+    most: int,
+    *,
+    take_a: NDArray[np.bool_] | None = None,
+    take_b: NDArray[np.bool_] | None = None,
+    threads: int | None = None,
+) -> Candidates:
+    """The `most` best partners in B of every feature of A; parameters as of `best_partners`.
+
+    Memory: 12 bytes for each of d_a · `most` pairs.
+    """
+    from atlas.compare import loops
+
+    most = min(most, b.d_sae)
+    norm_a, norm_b = _norms(a, min_joint, take_a), _norms(b, min_joint, take_b)
+    sum_a, sum_b = a.sum_q.astype(np.float64), b.sum_q.astype(np.float64)
+    partner, r = np.empty((a.d_sae, most), np.int32), np.empty((a.d_sae, most))
+    n_found = np.zeros(a.d_sae, np.int64)
+
+    def run(blocks: Callable[[], tuple[int, int] | None]) -> None:
+        scratch = np.zeros((b.d_sae, 2), np.int64)
+        touched = np.empty(b.d_sae + 1, np.uint32)
+        r_all, j_all = np.empty(b.d_sae), np.empty(b.d_sae, np.uint32)
+        while block := blocks():
+            loops.candidates(
+                *block, a.n_units, min_joint,
+                *_by_feature(a), sum_a, norm_a, *_by_unit(b), sum_b, norm_b,
+                scratch, touched, r_all, j_all, partner, r, n_found,
+            )  # fmt: skip
+
+    _in_blocks(run, _work(a, b), threads or os.cpu_count() or 1)
+    kept = np.arange(most) < n_found[:, None]
+    ia, column = np.nonzero(kept)
+    ib = partner[ia, column].astype(np.int64)
+    return Candidates(ia, ib, _clipped(r[ia, column]), bool((n_found <= most).all()))
 
 
 def joint_statistics(
@@ -102,9 +148,7 @@ def joint_statistics(
 
     def run(blocks: Callable[[], tuple[int, int] | None]) -> None:
         while block := blocks():
-            loops.joint_statistics(
-                *block, a.indptr, a.unit, a.q, b.indptr, b.unit, b.q, ia, ib, n_both, sum_ab
-            )
+            loops.joint_statistics(*block, *_by_feature(a), *_by_feature(b), ia, ib, n_both, sum_ab)
 
     work = _before(a.n_active[ia] + b.n_active[ib])
     _in_blocks(run, work, threads or os.cpu_count() or 1)
@@ -141,8 +185,8 @@ def correlation_matrix(
         scratch = np.zeros(a.n_units, np.int64)
         while block := blocks():
             loops.correlation_rows(
-                *block, a.n_units, a.indptr, a.unit, a.q, sum_a, a.inverse_norm, ia,
-                b.indptr, b.unit, b.q, sum_b, b.inverse_norm, ib, scratch, out,
+                *block, a.n_units, *_by_feature(a), sum_a, a.inverse_norm, ia,
+                *_by_feature(b), sum_b, b.inverse_norm, ib, scratch, out,
             )  # fmt: skip
 
     _in_blocks(run, np.arange(len(ia) + 1), threads or os.cpu_count() or 1)
@@ -155,6 +199,22 @@ def _norms(side: Activity, min_joint: int, take: NDArray[np.bool_] | None) -> ND
     if take is not None:
         usable &= take
     return np.where(usable, side.inverse_norm, 0.0)
+
+
+def _by_feature(side: Activity) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """indptr, unit and q with the types of `loops`."""
+    return side.indptr.view(np.uint64), side.unit.view(np.uint32), side.q
+
+
+def _by_unit(side: Activity) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """indptr, feature and q with the types of `loops`."""
+    indptr, feature, q = side.by_unit
+    return indptr.view(np.uint64), feature.view(np.uint32), q
+
+
+def _work(a: Activity, b: Activity) -> NDArray[np.int64]:
+    """(d_a + 1,): pairs of entries before each A-feature, and in all."""
+    return _before(np.diff(b.by_unit.indptr)[a.unit])[a.indptr]
 
 
 def _nothing(n: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:

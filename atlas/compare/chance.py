@@ -1,0 +1,97 @@
+"""How likely a pair's correlation is by chance: the null of unrelated, equally rare features.
+
+Among thousands of candidates the best correlation is high even if nothing is related, and the
+higher the rarer a feature is. So B's units are shifted against A's, round the end, by random
+offsets: this breaks every relation and keeps each feature's rate, strengths and runs (neighbouring
+units are alike), and B's co-activations. Under each shift every feature of A gets its best partner
+by the same rules as the pairs did. What features nearest in rate get, over all shifts, is a pair's
+null.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from atlas.compare.activity import Activity
+from atlas.compare.nulls import benjamini_hochberg
+from atlas.compare.products import best_partners
+from atlas.progress import Progress
+
+Mask = NDArray[np.bool_]
+Reals = NDArray[np.float64]
+
+_NULLS = 1000
+"""Null values behind each p, shifts times features, so that p may be as small as 0.001."""
+
+_MARGIN = 0.05
+"""Share of the units at either end that no shift is taken from: features have a memory."""
+
+_PAIRS_AT_ONCE = 4096
+
+
+def null_best(
+    a: Activity,
+    b: Activity,
+    min_joint: int,
+    take_a: Mask,
+    take_b: Mask,
+    shifts: int,
+    seed: int,
+    progress: Progress,
+) -> Reals:
+    """(shifts, d_a): r of each A-feature's best partner under each shift of B; 0 if it has none.
+
+    Fewer shifts where there are not as many offsets.
+    """
+    low, high = int(_MARGIN * a.n_units), int((1 - _MARGIN) * a.n_units)
+    offsets = np.arange(max(low, 1), high + 1)
+    rng = np.random.default_rng(seed)
+    offsets = rng.choice(offsets, min(shifts, len(offsets)), replace=False)
+    found = np.zeros((len(offsets), a.d_sae))
+    with progress.task("chance of pairs", len(offsets), "shifts") as task:
+        for row, offset in zip(found, offsets.tolist(), strict=True):
+            best = best_partners(a, b, min_joint, take_a=take_a, take_b=take_b, shift=offset)
+            row[:] = np.nan_to_num(best.r_a)
+            task.advance()
+    return found
+
+
+def p_values(
+    nulls: Reals, n_active: NDArray[np.int64], take: Mask, feature: NDArray[np.int64], r: Reals
+) -> Reals:
+    """(n,): (1 + nulls ≥ r) / (1 + nulls) for pairs of A's features `feature` with correlations r.
+
+    The nulls of a pair are those of the features nearest in rate, its own among them.
+
+    nulls: (shifts, d_a), as from `null_best`.
+    n_active: (d_a,), each A-feature's rate.
+    take: (d_a,), features that could have been paired: those that have nulls.
+    """
+    shifts = len(nulls)
+    if not shifts:
+        return np.full(len(r), np.nan)
+    (taken,) = take.nonzero()
+    by_rate = taken[np.argsort(n_active[taken], kind="stable")]
+    rank = np.empty(len(take), np.int64)
+    rank[by_rate] = np.arange(len(by_rate))
+    width = min(-(-_NULLS // shifts), len(by_rate))
+    windows = sliding_window_view(nulls[:, by_rate].T, width, axis=0)  # (·, shifts, width)
+    p = np.empty(len(r))
+    for begin in range(0, len(r), _PAIRS_AT_ONCE):
+        some = slice(begin, begin + _PAIRS_AT_ONCE)
+        first = np.clip(rank[feature[some]] - width // 2, 0, len(by_rate) - width)
+        reached = (windows[first] >= r[some, None, None]).sum(axis=(1, 2))
+        p[some] = (1 + reached) / (1 + shifts * width)
+    return p
+
+
+def q_values(p: Reals, n_tests: int) -> Reals:
+    """The p of pairs after Benjamini and Hochberg, where they are what `n_tests` searches found.
+
+    A feature without a partner was searched for one too: its p is 1. To correct for the pairs
+    alone would take the search for granted and find too much.
+    """
+    everything = np.concatenate([p, np.ones(max(n_tests - len(p), 0))])
+    return benjamini_hochberg(everything)[: len(p)]
