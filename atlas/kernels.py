@@ -12,6 +12,8 @@ import weakref
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from atlas import comparing
+
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
@@ -32,6 +34,7 @@ def install(atlas: Atlas) -> None:
         ["VARCHAR", "INTEGER", "VARCHAR", "VARCHAR"],
         _HITS,
     )
+    comparing.install(atlas)
 
 
 class _Similar:

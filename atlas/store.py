@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 from duckdb.func import ARROW
@@ -33,6 +33,9 @@ from atlas.errors import (
     NotFound,
     QueryError,
 )
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Parameters = Sequence[object] | Mapping[str, object] | None
 
@@ -199,6 +202,15 @@ class Atlas:
         with told():
             found = self._connection.execute(query, parameters).fetchall()
         return found[0] if found else None
+
+    def insert(self, table: str, rows: pyarrow.Table) -> None:
+        """Append rows to a table, column by column name; columns left out become null."""
+        with told():
+            self._connection.register("_incoming", rows)
+            try:
+                self._connection.execute(f"insert into {table} by name from _incoming")
+            finally:
+                self._connection.unregister("_incoming")
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A second connection to the same file, for another thread; Python's macros included."""

@@ -15,6 +15,7 @@ from atlas.cli._errors import leave
 SECTIONS = {
     "Make an atlas": ("demo", "ingest"),
     "Look at features": ("info", "show", "search", "similar"),
+    "Compare models": ("compare",),
     "Ask in SQL": ("sql", "macros"),
     "Hand on": ("export", "check"),
 }

@@ -1,7 +1,8 @@
-"""What `atlas ingest --arch list` and `--format list` print: what can be trained and imported."""
+"""What `list` prints as the value of an option: all that can be chosen, described."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -35,6 +36,26 @@ def list_formats(context: click.Context, parameter: click.Parameter, value: Any)
     from atlas.ingest.formats import FORMATS
 
     _print("--format", [(f.name, f"{f.summary}: {f.looks_for}") for f in FORMATS.values()])
+    context.exit()
+
+
+def list_metrics(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Callback of `--metric`: the names as a tuple; for 'list' print the measures and end."""
+    if value != "list" or context.resilient_parsing:
+        return tuple(part.strip() for part in re.split(r",(?![^(]*\))", value))
+    from atlas.compare.measures import METRICS
+
+    _print("--metric", [(one.name, f"{one.summary} ({one.source})") for one in METRICS.values()])
+    context.exit()
+
+
+def list_methods(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Callback of `--method`: for 'list' print the ways to pair features and end."""
+    if value != "list" or context.resilient_parsing:
+        return value
+    from atlas.compare.settings import METHODS
+
+    _print("--method", list(METHODS.items()))
     context.exit()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
+from atlas.activations import Over
 from atlas.errors import BadInput
 
 METHODS = {
@@ -11,14 +13,13 @@ METHODS = {
     "out",
     "best": "the best of B for every feature of A: many-to-one",
     "hungarian": "one-to-one with the largest sum of correlations",
-    "lan2024": "as Lan et al. 2024 (arXiv 2410.06981) published it: the best of A for every feature "
-    "of B, first seen of each A, filtered, r > .1",
+    "lan2024": "as Lan et al. 2024 (arXiv 2410.06981) published it: the best of A for every "
+    "feature of B, first seen of each A, filtered, r > .1",
     "sae_match": "by weights alone, as SAE Match (Balagansky et al., arXiv 2410.07656): one-to-one "
     "with the least distance of folded directions",
 }
 """Ways to pair features, and what each does."""
 
-OVER = ("words", "tokens")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class PairingSettings:
     """Every choice that decides which features are paired, and how their chance is judged."""
 
     method: str = "mutual"
-    over: str = "words"
+    over: Over = "words"
     """'words', on which all models meet, or 'tokens', for SAEs of one tokenizer."""
     min_joint: int = 20
     """Words (tokens) on which both features of a pair must be active, of those that choose."""
@@ -40,9 +41,26 @@ class PairingSettings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise BadInput(f"method is one of {', '.join(METHODS)}, not {self.method!r}.")
-        if self.over not in OVER:
+        if self.over not in get_args(Over):
             raise BadInput(f"over is 'words' or 'tokens', not {self.over!r}.")
         if self.min_joint < 1:
             raise BadInput(f"min_joint is at least 1, not {self.min_joint}.")
         if self.shifts < 0:
             raise BadInput(f"shifts is a number of circular shifts, not {self.shifts}.")
+
+
+@dataclass(frozen=True)
+class Tests:
+    """How a value of paired features is judged against chance."""
+
+    __test__ = False  # no tests of pytest's
+
+    permutations: int = 1000
+    """Shufflings of the pairs."""
+    subsets: int = 200
+    """Draws of as many random features."""
+
+    def __post_init__(self) -> None:
+        for name in ("permutations", "subsets"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"{name} is a number of draws, not {getattr(self, name)}.")
