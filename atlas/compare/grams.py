@@ -22,12 +22,10 @@ _ROWS = 512
 """Rows of a Gram matrix that are calculated at a time, in float64."""
 
 
-def upper_products(
-    X: Floats, of: Callable[[Floats], Floats] = lambda products: products
-) -> Singles:
+def upper_products(X: Floats, of: Callable[[Floats], Floats] | None = None) -> Singles:
     """Inner products of the rows i < j of X (n, d), float32 (n (n − 1) / 2,), row by row.
 
-    of: what is kept of a block of products.
+    of: makes something else of a block of products.
 
     Calculated in float64: what is equal shall be so after rounding, as ranks tell ties from others.
     """
@@ -35,13 +33,14 @@ def upper_products(
     upper = np.empty(n * (n - 1) // 2, np.float32)
     at = 0
     for begin in range(0, n, _ROWS):
-        for i, row in enumerate(of(X[begin : begin + _ROWS] @ X[begin:].T), start=1):
+        block = X[begin : begin + _ROWS] @ X[begin:].T
+        for i, row in enumerate(of(block) if of else block, start=1):
             upper[at : at + len(row) - i] = row[i:]
             at += len(row) - i
     return upper
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Products(Prepared):
     """Σ_{i<j} a_ij · b_o(i)o(j) + Σ_i a_i · b_o(i), over entries beside and on the diagonal."""
 

@@ -42,7 +42,7 @@ class Metric:
     """Whether it measures activations, by the correlations of A's features with B's."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _MeanOfDiagonal(Prepared):
     R: NDArray[Any]
 
@@ -53,7 +53,7 @@ class _MeanOfDiagonal(Prepared):
 
 
 def from_matrix(R: NDArray[Any]) -> Prepared:
-    """Mean correlation of the pairs: the mean of the diagonal of R (n, n), r of A's i with B's j."""
+    """Mean correlation of n pairs: the mean of the diagonal of R (n, n), r of A's i with B's j."""
     if R.ndim != 2 or R.shape[0] != R.shape[1]:
         raise BadInput(
             f"Correlations of n pairs are an (n, n) array, not one of {R.shape}; give r of the "

@@ -130,8 +130,9 @@ def _null(value: float, found: Floats) -> Null:
 
 
 def benjamini_hochberg(p: ArrayLike | Iterable[float]) -> Floats:
-    """q of each p: the least false discovery rate at which it is one (Benjamini, Hochberg 1995).
+    """The q of each p: the least false discovery rate at which it counts.
 
+    Benjamini and Hochberg 1995; it holds for tests that are independent or rise and fall together.
     NaN stays NaN and is no test. Float64 of p's shape (n,).
     """
     p = np.asarray(p, np.float64)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Orders = NDArray[np.integer]
-"""(m, n): permutations of 0 … n − 1. The feature of B in place order[i] goes with A's in place i."""
+"""(m, n): permutations of 0 … n − 1. A's feature in place i goes with B's in place order[i]."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared(ABC):
     """A measure of n paired features, made ready for permutation tests."""
 
@@ -37,7 +37,7 @@ class Prepared(ABC):
         return float(self.permuted_all(np.asarray(order)[None])[0])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Undefined(Prepared):
     """A measure of features that do not allow it: NaN, whatever goes with what."""
 

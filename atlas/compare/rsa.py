@@ -1,8 +1,10 @@
 """Representational similarity analysis (Kriegeskorte et al. 2008) of two spaces of directions.
 
 The inner similarity is between the directions of one space, each with each; the outer one says how
-alike two spaces' inner similarities are, over the pairs of features (above the diagonal). Lan et al.
-2024 (arXiv 2410.06981) take Pearson inside and Spearman outside.
+alike two spaces' inner similarities are, entry by entry above the diagonal. Lan et al. 2024
+(arXiv 2410.06981) take Pearson inside and Spearman outside. Pearson inside is a cosine without the
+direction (1, …, 1), so that it depends on the axes: a rotated copy keeps the cosines, but not quite
+the correlations. Similarities are float32, and tie where they are equal as such.
 
 Memory is that of n² numbers, and of several times as many during preparation: 6 n² bytes are held
 and about 20 n² are needed for a moment, 0.3 GB for 4,000 pairs. Draw some of more pairs than that.
@@ -10,7 +12,6 @@ and about 20 n² are needed for a moment, 0.3 GB for 4,000 pairs. Draw some of m
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -79,17 +80,18 @@ def _similarities(X: Floats, inner: str) -> Singles:
                 "pairs out, or use rsa(cosine, spearman)."
             )
         X = X / length
-    return upper_products(X, _distances if inner == "euclidean" else _same)
+    return upper_products(X, _distances if inner == "euclidean" else _rounded)
 
 
-def _same(cosines: Floats) -> Floats:
-    return cosines
+def _rounded(similarities: Floats) -> Floats:
+    """To 1e-12: what differs by the rounding of a product alone shall tie."""
+    rounded: Floats = np.rint(similarities * 2.0**40) * 2.0**-40
+    return rounded
 
 
 def _distances(cosines: Floats) -> Floats:
-    gap = 1 - cosines
-    gap[gap < 1e-14] = 0  # the rounding of two equal directions, whose root would be 1e-7
-    return np.sqrt(2 * gap)
+    distances: Floats = np.sqrt(np.maximum(2 - 2 * _rounded(cosines), 0))
+    return distances
 
 
 def _standardised(upper: Singles, outer: str) -> Singles | None:
@@ -97,7 +99,7 @@ def _standardised(upper: Singles, outer: str) -> Singles | None:
     if outer == "spearman":
         from atlas.compare.entry_loops import ascending, centred_ranks
 
-        centred = centred_ranks(*ascending(upper))
+        centred: Singles = centred_ranks(*ascending(upper))
     else:
         centred = (upper - upper.mean(dtype=np.float64)).astype(np.float32)
     norm = np.sqrt(np.square(centred, dtype=np.float64).sum())

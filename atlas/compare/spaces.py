@@ -40,7 +40,8 @@ _STACKED = 1 << 21
 
 def has_direction(W: NDArray[Any]) -> NDArray[np.bool_]:
     """Which rows of W (n, d) have a direction, as measures of spaces ask of each: (n,)."""
-    return np.isfinite(W).all(axis=1) & W.any(axis=1)
+    directed: NDArray[np.bool_] = np.isfinite(W).all(axis=1) & W.any(axis=1)
+    return directed
 
 
 def unit_rows(X: NDArray[Any], Y: NDArray[Any]) -> tuple[Floats, Floats]:
@@ -135,10 +136,10 @@ def _kept(squares: Floats, most: int | None) -> int:
 
 
 def procrustes(X: NDArray[Any], Y: NDArray[Any]) -> Prepared:
-    """‖X^T Y‖_* / (‖X‖_F ‖Y‖_F) of centred X (n, d_a), Y (n, d_b): the cosine after the best rotation.
+    """‖X^T Y‖_* / (‖X‖_F ‖Y‖_F) of centred X (n, d_a), Y (n, d_b).
 
-    1 of rotated copies; 2 − 2 times it is the squared distance that is left between spaces of norm
-    1. NaN as `svcca`.
+    Their cosine after the best rotation, 1 of rotated copies. Of spaces of norm 1, 2 − 2 times it
+    is the squared distance that is left. NaN as `svcca`.
     """
     X, Y = unit_rows(X, Y)
     n = len(X)
@@ -205,7 +206,7 @@ def _product(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Product(Prepared):
     """A norm of A^T P B: the nuclear one, or the square of Frobenius's."""
 
@@ -234,7 +235,9 @@ def _norms(M: NDArray[Any], squared: bool) -> Floats:
     3e-4 in single precision; the mean over all, of which few are that small, by 1e-8 or 1e-6.
     """
     if squared:
-        return np.einsum("mij,mij->m", M, M, dtype=np.float64)
+        norms: Floats = np.square(M).sum(axis=(1, 2), dtype=np.float64)
+        return norms
     other = M.transpose(0, 2, 1)
     squares = np.linalg.eigvalsh(M @ other if M.shape[1] <= M.shape[2] else other @ M)
-    return np.sqrt(np.maximum(squares, 0)).sum(axis=1, dtype=np.float64)
+    norms = np.sqrt(np.maximum(squares, 0)).sum(axis=1, dtype=np.float64)
+    return norms
