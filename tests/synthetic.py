@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 import atlas
+from tests.synthetic_pairs import add_pairings
 
 FORMS = """
     the a and . , to was she he said it in her his with on big little dog cat Lily Tom mom dad
@@ -143,6 +144,7 @@ def build_tables(
             add, sae_id, model_ids[site.model], site, width, words, streams[site.tokenizer],
             offsets[site.tokenizer], patterns, concepts(sae_id, width, seed), directions, noise,
         )  # fmt: skip
+    add_pairings(add, columns, len(words["start"]), seed)
     add(
         "runs", run_id=0, command="synthetic", plan=_sha(str((seed, documents, width))),
         config=json.dumps({"documents": documents, "width": width}), circumstances="{}", seed=seed,

@@ -22,6 +22,8 @@ from (
     union all
     select 'sae name', name from saes
     union all
+    select 'pairing', pairing_id::varchar from pairings
+    union all
     select 'meta key', meta.key from meta
 )
 group by kind, key

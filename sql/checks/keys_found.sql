@@ -45,3 +45,15 @@ select 'word_stats.feature_id', null, feature_id
 from word_stats anti join features using (feature_id)
 union all
 select 'labels.feature_id', null, feature_id from labels anti join features using (feature_id)
+union all
+select 'pairings.sae_a', pairing_id, sae_a
+from pairings anti join saes on saes.sae_id = pairings.sae_a
+union all
+select 'pairings.sae_b', pairing_id, sae_b
+from pairings anti join saes on saes.sae_id = pairings.sae_b
+union all
+select 'feature_pairs.pairing_id', null, pairing_id
+from feature_pairs anti join pairings using (pairing_id)
+union all
+select 'comparisons.pairing_id', null, pairing_id
+from comparisons anti join pairings using (pairing_id)

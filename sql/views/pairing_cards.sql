@@ -1,6 +1,6 @@
 -- Stored pairings with their settings and how much they paired. One row per pairing.
 --
--- What `atlas compare` kept. A feature could be paired (n_a, n_b) if it is active on enough words.
+-- What `atlas compare` kept. n_a, n_b: features that could be paired, being active often enough.
 -- n_significant: pairs with q <= 0.05; null if the pairing has no q
 -- paired_a, significant_a: pairs, and those with q <= 0.05, as a share of n_a
 -- mean_r, mean_r_held_out: over all pairs; their difference is what choosing the best adds by luck

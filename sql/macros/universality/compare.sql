@@ -11,7 +11,7 @@
 -- these names, and rsa's for 'rsa(cosine, pearson)' and the like
 -- 'svcca_uncapped': svcca with as many components as explain 99 % of the variance, even where so
 -- many must agree by themselves: what an uncorrected publication would say
--- 'mean_correlation': mean r of the pairs
+-- 'mean_correlation': of the pairs' activations, on documents that chose none
 --
 -- value: null if there are fewer than 3 pairs
 -- calibrated: (value − null_mean) / (1 − null_mean): 0 is what chance gives, 1 is identity; null where
@@ -22,7 +22,7 @@
 -- subset_mean, subset_sd, subset_p: of as many random features. For 'all', random live features of
 -- each SAE, in random pairing; for a category, random pairs of the whole pairing, so a small
 -- subset_p says that this meaning is shared more than features at large are
--- n: pairs measured
+-- n: pairs measured; of more than 6,000 as many at random, where memory would grow by their square
 -- dims_a, dims_b: components kept of X and Y, where the metric keeps some; of svcca they are what
 -- value rests on, and near n / 2 they are a warning
 --
@@ -34,7 +34,7 @@
 -- permutations, subsets: how many of each null; 0 leaves it out
 -- seed: of the nulls
 --
---     from compare('stdlib-a/1-resid_post', 'stdlib-b/1-resid_post', metric := 'cka')
+--     from compare('stdlib-a/1-resid_post', 'stdlib-gpt2/1-resid_post', metric := 'cka')
 --
 --     select a.sae, b.sae, s.calibrated, s.p
 --     from sae_cards a, sae_cards b, compare(a.sae, b.sae, permutations := 100) s

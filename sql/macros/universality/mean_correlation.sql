@@ -1,9 +1,10 @@
 -- Mean of the paired features' correlations. One row.
 --
--- Not of decoder directions but of activations: the mean of pairs()' r, which Lan et al. 2024 (arXiv
--- 2410.06981) tell as mean_actv_corr. Under shuffled pairs it is the mean r of any feature of the one
--- with any of the other; choosing partners makes it high by itself, so its p says little, and the q
--- of the single pairs says more. The columns are compare()'s.
+-- Not of decoder directions but of activations: the mean of pairs()' r_held_out, since the r by which
+-- partners were chosen is high by luck already ('lan2024', where all documents choose: of r, which the
+-- paper, arXiv 2410.06981, tells as mean_actv_corr). Shuffled, it is the mean r of any paired feature
+-- with any other, which no real pairing fails to pass: its p says little, and the q of single pairs
+-- more. The columns are compare()'s.
 --
 -- a, b: names or ids of two SAEs, also columns of them
 -- subspace, method, over, min_joint, concepts_only, permutations, subsets, seed: as in compare()

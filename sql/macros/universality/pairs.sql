@@ -14,9 +14,9 @@
 -- SAEs fired independently of each other: B's activations are shifted along the corpus, around its
 -- end, which keeps both sides' rates and bursts, and choosing is done again under every shift.
 -- Null for 'lan2024' and 'sae_match', and with shifts := 0
--- q: p after Benjamini & Hochberg (1995) over all pairs: of the pairs with q <= 0.05, at most some
--- 5 % are expected to be luck. It says that two features do fire together, not how alike they are:
--- for that read r_held_out
+-- q: p after Benjamini & Hochberg (1995) over all features of A that a partner was sought for: of the
+-- pairs with q <= 0.05, 5 % at most are expected to be luck. It says that two features do fire
+-- together, not how alike they are: for that read r_held_out
 -- distance: for 'sae_match' alone, mean squared error of the two features' directions
 --
 -- method:
@@ -24,7 +24,8 @@
 -- 'best': for each feature of A the best of B, which several may share
 -- 'hungarian': one-to-one with the largest sum of r, however weak the last ones are
 -- 'lan2024': as Lan et al. 2024 (arXiv 2410.06981) published it: for each feature of B the best of A,
--- of these the first of each A, without non-concepts, r > .1; a baseline to reproduce, not to trust
+-- of these the first of each A, without non-concepts, r > .1; over := 'tokens' alone; a baseline to
+-- reproduce, not to trust
 -- 'sae_match': by weights alone (Balagansky et al., arXiv 2410.07656), for SAEs of one space, such as
 -- neighbouring layers: one-to-one with the least total distance of the folded directions
 --
@@ -40,7 +41,7 @@
 --     from pairs('stdlib-a/1-resid_post', 'stdlib-gpt2/1-resid_post') order by r_held_out desc limit 5
 --
 --     select count(*) filter (q <= 0.05) / count(*) as shared
---     from pairs('stdlib-a/1-resid_post', 'stdlib-b/1-resid_post', method := 'best')
+--     from pairs('stdlib-a/1-resid_post', 'stdlib-gpt2/1-resid_post', method := 'best')
 create or replace macro pairs(
     a,
     b,

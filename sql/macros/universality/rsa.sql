@@ -7,8 +7,8 @@
 -- The columns are compare()'s.
 --
 -- a, b: names or ids of two SAEs, also columns of them
--- inner: 'pearson' or 'cosine'
--- outer: 'spearman' or 'pearson'
+-- inner: 'pearson', 'cosine' or 'euclidean'
+-- outer: 'spearman', 'pearson' or 'kendall', which is slow for more than hundreds of pairs
 -- subspace, method, over, min_joint, concepts_only, permutations, subsets, seed: as in compare()
 --
 --     from rsa('stdlib-a/1-resid_post', 'stdlib-gpt2/1-resid_post', inner := 'cosine')
@@ -29,11 +29,7 @@ create or replace macro rsa(
 from compare(
     a,
     b,
-    metric := if(
-        "inner" = 'pearson' and "outer" = 'spearman',
-        'rsa',
-        'rsa(' || "inner" || ', ' || "outer" || ')'
-    ),
+    metric := 'rsa(' || "inner" || ', ' || "outer" || ')',
     subspace := subspace,
     method := method,
     over := "over",
