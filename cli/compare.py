@@ -163,7 +163,7 @@ def command(
             atlas.cursor(),
             f"""
             select {first}, {_MORE}
-            from universality
+            from comparison_cards
             where run_id = ?
             order by subspace != 'all', subspace, metric, sae_id_a, sae_id_b
             """,
@@ -173,7 +173,7 @@ def command(
         if plot is not None:
             from atlas.plots import plot_comparisons
 
-            rows = atlas.sql("from universality where run_id = ?", [outcome.run_id])
+            rows = atlas.sql("from comparison_cards where run_id = ?", [outcome.run_id])
             records = [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]
             for path in plot_comparisons(records, plot):
                 reporter.notice(f"{path} shows it.")

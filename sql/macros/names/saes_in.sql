@@ -1,5 +1,4 @@
--- Ids of the SAEs that a name covers, as a list: of one SAE, of all SAEs of a model, of all whose
--- names fit a pattern, or of all.
+-- Ids of the SAEs that a name covers, as a list: of an SAE, of a model, of all that fit, or of all.
 --
 -- space: name of an SAE or of a model, or a pattern of SAEs' names ('stdlib-a/*-resid_post', where *
 -- stands for any characters and ? for one); null stands for the whole atlas
