@@ -214,6 +214,19 @@ def test_categories_of_several_pairs_are_a_grid(tmp_path):
     assert shown.count(".99") == 3
 
 
+def test_pairs_of_several_models_go_by_their_names(tmp_path):
+    rows = [
+        row(f"{model}/1", f"other/{layer}", 0.5, subspace="months")
+        for layer in (1, 2)
+        for model in ("one", "two")
+    ]
+    path = tmp_path / "x.svg"
+    plot_subspaces(rows, path, "svcca")
+    shown = texts(path)
+    assert {"one/1-resid_post", "two/1-resid_post", "B1", "B2"} <= set(shown)
+    assert [text for text in shown if text.startswith("B")][:4] == ["B1", "B2", "B1", "B2"]
+
+
 @pytest.mark.parametrize(
     ("rows", "files"),
     [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from atlas.plots.records import UNTESTED, Axis, short
+from atlas.plots.records import BOTH, UNTESTED, Axis, short
 from atlas.plots.saving import GREY
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ _GROUP_ROOM = 14
 """Points that the names of groups take."""
 _BAR_ROOM = 0.75
 """Inches that a colour bar with its numbers takes."""
+_MISSING: dict[str, Any] = {
+    "facecolor": "#f2f2f2", "edgecolor": "#b5b5b5", "hatch": "////", "linewidth": 0,
+}  # fmt: skip
 _DARK_TEXT = 0.2
 """Luminance above which black stands out more than white does."""
 
@@ -150,39 +153,38 @@ def _draw_cells(axes: Axes, panel: Panel, norm: Normalize, cell: float) -> QuadM
         np.ma.masked_invalid(panel.values), cmap=colours, norm=norm, edgecolors="white",
         linewidth=0.8 if cell >= _WITH_NUMBER else 0.4,
     )  # fmt: skip
-    points = cell * 72
     for i, j in np.ndindex(panel.values.shape):
         value = float(panel.values[i, j])
         if math.isnan(value):
-            axes.add_patch(
-                Rectangle(
-                    (j, i), 1, 1, facecolor="#f2f2f2", edgecolor="#b5b5b5", hatch="////",
-                    linewidth=0,
-                )
-            )  # fmt: skip
-            continue
-        ink = "black" if _luminance(colours(norm(value))) > _DARK_TEXT else "white"
-        kind = str(panel.marks[i, j]) if panel.marks is not None else UNTESTED
-        with_count = panel.counts is not None and cell >= _WITH_COUNT
-        if cell >= _WITH_NUMBER:
-            axes.text(
-                j + 0.5, i + (0.5 if with_count or not kind else 0.6), short(value),
-                ha="center", va="center", color=ink, fontsize=min(9, max(5, points * 0.27)),
-                fontweight="bold" if kind == "full" else "normal",
-            )  # fmt: skip
-        if with_count and panel.counts is not None and not math.isnan(panel.counts[i, j]):
-            axes.text(
-                j + 0.5, i + 0.84, f"{panel.counts[i, j]:,.0f}",
-                ha="center", va="center", color=ink, fontsize=min(6, points * 0.15),
-            )  # fmt: skip
-        if kind:
-            corner = (0.86, 0.16) if cell >= _WITH_NUMBER else (0.5, 0.5)
-            axes.plot(
-                j + corner[0], i + corner[1], linestyle="",
-                **_mark_style(kind, ink, min(4.5, points * (0.12 if corner[0] > 0.5 else 0.3))),
-            )  # fmt: skip
+            axes.add_patch(Rectangle((j, i), 1, 1, **_MISSING))
+        else:
+            dark = _luminance(colours(norm(value))) > _DARK_TEXT
+            _write(axes, panel, i, j, "black" if dark else "white", cell)
     axes.set_title(panel.title, fontsize=9)
     return mesh
+
+
+def _write(axes: Axes, panel: Panel, i: int, j: int, ink: str, cell: float) -> None:
+    """What a cell `cell` inches wide has room for: value, count and mark."""
+    points = cell * 72
+    mark = UNTESTED if panel.marks is None else str(panel.marks[i, j])
+    count = math.nan if panel.counts is None else float(panel.counts[i, j])
+    with_number, with_count = cell >= _WITH_NUMBER, cell >= _WITH_COUNT and not math.isnan(count)
+    if with_number:
+        axes.text(
+            j + 0.5, i + (0.6 if mark and not with_count else 0.5), short(panel.values[i, j]),
+            ha="center", va="center", color=ink, fontsize=min(9, max(5, points * 0.27)),
+            fontweight="bold" if mark == BOTH else "normal",
+        )  # fmt: skip
+    if with_count:
+        axes.text(
+            j + 0.5, i + 0.84, f"{count:,.0f}",
+            ha="center", va="center", color=ink, fontsize=min(6, points * 0.15),
+        )  # fmt: skip
+    if mark:
+        x, y, size = (0.86, 0.16, 0.12) if with_number else (0.5, 0.5, 0.3)
+        style = _mark_style(mark, ink, min(4.5, points * size))
+        axes.plot(j + x, i + y, linestyle="", **style)
 
 
 def _luminance(colour: Sequence[float]) -> float:
@@ -213,15 +215,7 @@ def _missing_handle(panels: Sequence[Panel]) -> list[Patch]:
 
     if not any(np.isnan(panel.values).any() for panel in panels):
         return []
-    return [
-        Patch(
-            facecolor="#f2f2f2",
-            edgecolor="#b5b5b5",
-            hatch="////",
-            linewidth=0,
-            label="not measured",
-        )
-    ]
+    return [Patch(**_MISSING, label="not measured")]
 
 
 def _draw_bar(figure: Figure, axes: Axes, mesh: QuadMesh, panel: Panel, width: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,7 @@ def panels(cells: dict[tuple[Any, Any], Record], down: Axis, across: Axis) -> li
 
 def subtitle(rows: Sequence[Record]) -> str:
     """How many pairs, and the ranges of ceiling and floor (calibrated) where they are known."""
-    counts = [round(n) for row in rows if (n := number(row, "n")) == n]
+    counts = [round(n) for row in rows if not math.isnan(n := number(row, "n"))]
     ends = sorted({min(counts), max(counts)}) if counts else []
     parts = [f"{'–'.join(f'{n:,}' for n in ends)} pairs of features each"] if ends else []
     levels = [(name, spread([number(row, name) for row in rows])) for name in LEVELS]

@@ -117,25 +117,25 @@ def _pair_axis(rows: Sequence[Record]) -> Axis:
     """Pairs of SAEs by layers: those of one A stand together, labelled by B."""
     pairs: dict[tuple[str, str], Record] = {_pair(row): row for row in rows}
 
-    def order(pair: tuple[str, str]) -> tuple[object, ...]:
-        layers = [number(pairs[pair], f"layer_{side}") for side in "ab"]
-        return (*(math.inf if math.isnan(one) else one for one in layers), *pair)
+    def layer(pair: tuple[str, str], i: int) -> int | None:
+        return pairs[pair].get(f"layer_{'ab'[i]}")
 
-    keys = sorted(pairs, key=order)
-    one_each = {
-        side: len({(pairs[key][f"sae_{side}"]) for key in keys})
-        == len({pairs[key].get(f"layer_{side}") for key in keys})
-        for side in "ab"
-    }
+    def order(pair: tuple[str, str]) -> list[tuple[bool, int, str]]:
+        return [(layer(pair, i) is None, layer(pair, i) or 0, pair[i]) for i in (0, 1)]
+
+    by_layer = [
+        len({pair[i] for pair in pairs}) == len({layer(pair, i) for pair in pairs} - {None})
+        for i in (0, 1)
+    ]
 
     def label(pair: tuple[str, str], i: int) -> str:
-        layer = pairs[pair].get(f"layer_{'ab'[i]}")
-        return f"{'AB'[i]}{layer}" if one_each["ab"[i]] and layer is not None else pair[i]
+        return f"{'AB'[i]}{layer(pair, i)}" if by_layer[i] else pair[i]
 
+    keys = sorted(pairs, key=order)
     groups: dict[str, int] = {}
     for key in keys:
         groups[label(key, 0)] = groups.get(label(key, 0), 0) + 1
-    title = f"layers: A {models_of(rows, 'a')}, B {models_of(rows, 'b')}"
+    title = f"layers: A {models_of(rows, 'a')}, B {models_of(rows, 'b')}" if all(by_layer) else ""
     return Axis(keys, [label(key, 1) for key in keys], title, list(groups.items()))
 
 
