@@ -22,7 +22,7 @@ HOOKS = (
     "attn_z",
     "mlp_act",
 )
-"""Hook points a dictionary may read; see `atlas.ingest.models` for where each lies in a block.
+"""Hook points a dictionary may read; `atlas.ingest.models.language_model` says where each lies.
 
 What TransformerLens 3.9 calls them, within `blocks.L.` and where weights are not processed:
 

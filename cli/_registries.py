@@ -14,9 +14,9 @@ def list_architectures(context: click.Context, parameter: click.Parameter, value
     """Callback of `--arch`: for 'list' print the registry and end."""
     if value != "list" or context.resilient_parsing:
         return value
-    from atlas.ingest.architectures import ARCHITECTURES
-    from atlas.ingest.architectures.settings import COMMON
-    from atlas.ingest.sweep import STRATEGIES
+    from atlas.ingest.training.architectures import ARCHITECTURES
+    from atlas.ingest.training.architectures.settings import COMMON
+    from atlas.ingest.training.sweep import STRATEGIES
 
     _print("--arch", [(a.name, f"{a.summary} ({a.source})") for a in ARCHITECTURES.values()])
     _print("--strategy", list(STRATEGIES.items()))
@@ -33,7 +33,7 @@ def list_formats(context: click.Context, parameter: click.Parameter, value: Any)
     """Callback of `--format`: for 'list' print the formats and end."""
     if value != "list" or context.resilient_parsing:
         return value
-    from atlas.ingest.formats import FORMATS
+    from atlas.ingest.importing.formats import FORMATS
 
     _print("--format", [(f.name, f"{f.summary}: {f.looks_for}") for f in FORMATS.values()])
     context.exit()

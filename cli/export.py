@@ -111,7 +111,7 @@ def command(
 
 
 def _export_saelens(atlas_path: Path, wait: float, folder: Path, pattern: str) -> None:
-    from atlas.ingest.formats.write_saelens import export_saelens
+    from atlas.ingest.importing.formats.write_saelens import export_saelens
 
     with open_atlas(atlas_path, wait) as atlas:
         written = export_saelens(atlas, pattern, folder)

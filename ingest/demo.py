@@ -10,7 +10,7 @@ from atlas.demo import MODELS, models_folder
 from atlas.errors import BadInput
 from atlas.ingest.plan import IngestOptions
 from atlas.ingest.run import MadeOtherwise, ingest
-from atlas.ingest.stdlib_corpus import stdlib_corpus
+from atlas.ingest.text.stdlib_corpus import stdlib_corpus
 from atlas.progress import Progress
 from atlas.store import Atlas
 

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from atlas.errors import BadInput
-from atlas.ingest.conformance import SAMPLE_TOKENS, Verdict, conformance
-from atlas.ingest.contexts import batches, by_length, stream_contexts
+from atlas.ingest.importing.conformance import SAMPLE_TOKENS, Verdict, conformance
+from atlas.ingest.measuring.quality import spread
+from atlas.ingest.models.sites import Placed
 from atlas.ingest.prepare import Prepared
-from atlas.ingest.quality import spread
-from atlas.ingest.sites import Placed
-from atlas.ingest.tokens import TokenStream
+from atlas.ingest.text.contexts import batches, by_length, stream_contexts
+from atlas.ingest.text.tokens import TokenStream
 from atlas.ingest.workspace import Workspace
 from atlas.progress import Progress
 

@@ -6,20 +6,20 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atlas.ingest import reference as references
-from atlas.ingest.contexts import ContextStream
-from atlas.ingest.corpus import Corpus
-from atlas.ingest.end_to_end import train_end_to_end
-from atlas.ingest.joint import Ensemble, JointStream
+from atlas.ingest.models.joint import Ensemble, JointStream
+from atlas.ingest.models.sites import Placed
 from atlas.ingest.plan import Plan
 from atlas.ingest.prepare import Prepared, sites_of
-from atlas.ingest.record import Record
-from atlas.ingest.reference import Reference
-from atlas.ingest.sites import Placed
 from atlas.ingest.specs import specs_of
-from atlas.ingest.sweep import parse_strategy
-from atlas.ingest.tokens import TokenStream
-from atlas.ingest.train import train_saes
+from atlas.ingest.text import reference as references
+from atlas.ingest.text.contexts import ContextStream
+from atlas.ingest.text.corpus import Corpus
+from atlas.ingest.text.reference import Reference
+from atlas.ingest.text.tokens import TokenStream
+from atlas.ingest.training.end_to_end import train_end_to_end
+from atlas.ingest.training.record import Record
+from atlas.ingest.training.sweep import parse_strategy
+from atlas.ingest.training.train import train_saes
 from atlas.ingest.workspace import Workspace
 from atlas.progress import Progress
 from atlas.sae import SaeWeights

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.errors import BadInput
-from atlas.ingest.models import LanguageModel
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.randomize import Randomization, parse_randomization
 from atlas.ingest.plan import IngestOptions, Partner, parse_layers
-from atlas.ingest.randomize import Randomization, parse_randomization
-from atlas.ingest.tokens import tokenizer_hash
+from atlas.ingest.text.tokens import tokenizer_hash
 from atlas.store import Atlas
 
 

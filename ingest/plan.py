@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from atlas.errors import BadInput
-from atlas.ingest.randomize import Randomization, parse_randomization
+from atlas.ingest.models.randomize import Randomization, parse_randomization
 from atlas.names import HOOKS, SaeName, check_model_name, check_variant
 
 ALGORITHM = 2
@@ -33,7 +33,7 @@ class IngestOptions:
     """Name of the model in the atlas; the last part of `model` if None."""
     revision: str | None = None
     randomize: str | None = None
-    """KIND or KIND=DRAW: make the weights random, see `atlas.ingest.randomize.Randomization`."""
+    """KIND or KIND=DRAW: make the weights random, see `atlas.ingest.models.randomize`."""
     layers: str = "all"
     hook: str = "resid_post"
     variant: str | None = None
@@ -44,7 +44,7 @@ class IngestOptions:
     settings: tuple[str, ...] = ()
     """NAME=VALUE of architectures' own settings."""
     strategy: str | None = None
-    """NAME or NAME=VALUE: see `atlas.ingest.sweep.STRATEGIES`."""
+    """NAME or NAME=VALUE: see `atlas.ingest.training.sweep.STRATEGIES`."""
     partners: tuple[str, ...] = ()
     """NAME@LAYERS of models in the atlas that a crosscoder reads beside this one."""
     sae: str | None = None

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 from atlas.errors import BadInput
-from atlas.ingest import reference as references
-from atlas.ingest.corpus import Corpus, open_corpus
-from atlas.ingest.formats.found import Found
-from atlas.ingest.imports import find_published
-from atlas.ingest.joint import Ensemble, Reader
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.importing.formats.found import Found
+from atlas.ingest.importing.published import find_published
+from atlas.ingest.models.joint import Ensemble, Reader
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.randomize import parse_randomization
+from atlas.ingest.models.sites import HookPoint, Sites, all_points
 from atlas.ingest.partners import KnownModel, LoadedPartner, known_models, load_partners
 from atlas.ingest.plan import (
     Circumstances,
@@ -31,11 +31,11 @@ from atlas.ingest.plan import (
     parse_count,
     parse_layers,
 )
-from atlas.ingest.randomize import parse_randomization
-from atlas.ingest.reference import Reference
-from atlas.ingest.sites import Sites, all_points
-from atlas.ingest.sweep import parse_strategy, sweep
-from atlas.ingest.tokens import tokenizer_hash
+from atlas.ingest.text import reference as references
+from atlas.ingest.text.corpus import Corpus, open_corpus
+from atlas.ingest.text.reference import Reference
+from atlas.ingest.text.tokens import tokenizer_hash
+from atlas.ingest.training.sweep import parse_strategy, sweep
 from atlas.ingest.workspace import work_root
 from atlas.names import check_model_name
 from atlas.store import Atlas, check_writable

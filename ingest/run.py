@@ -17,26 +17,27 @@ from pathlib import Path
 import torch
 
 from atlas.errors import AtlasError
-from atlas.ingest import reference as references
-from atlas.ingest.analyze import MeasuredCorpus, analyze_sae
-from atlas.ingest.commit import FinishedRun, FinishedSae, commit
-from atlas.ingest.corpus import Corpus
-from atlas.ingest.encode import encode_reference
-from atlas.ingest.forms import WordForms
-from atlas.ingest.functions import measure_functions
+from atlas.ingest.describing.analyze import MeasuredCorpus, analyze_sae
+from atlas.ingest.describing.lens import Lens
 from atlas.ingest.gate import admit
-from atlas.ingest.geometry import decoder_metrics, read_max_cosines
-from atlas.ingest.joint import Ensemble, JointText, Reader
-from atlas.ingest.lens import Lens
 from atlas.ingest.making import make_saes
-from atlas.ingest.models import LanguageModel
+from atlas.ingest.measuring.encode import encode_reference
+from atlas.ingest.measuring.functions import measure_functions
+from atlas.ingest.measuring.geometry import decoder_metrics, read_max_cosines
+from atlas.ingest.measuring.quality import cross_entropies, reconstruction_metrics
+from atlas.ingest.models.joint import Ensemble, JointText, Reader
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import Placed, Sites
 from atlas.ingest.plan import IngestOptions, parse_count
 from atlas.ingest.prepare import MadeOtherwise, Prepared, prepare
-from atlas.ingest.quality import cross_entropies, reconstruction_metrics
-from atlas.ingest.reference import Reference
-from atlas.ingest.sites import Placed, Sites
-from atlas.ingest.tokens import TokenStream, vocabulary_texts
+from atlas.ingest.text import reference as references
+from atlas.ingest.text.corpus import Corpus
+from atlas.ingest.text.forms import WordForms
+from atlas.ingest.text.reference import Reference
+from atlas.ingest.text.tokens import TokenStream, vocabulary_texts
 from atlas.ingest.workspace import Workspace, remove_all, workspace
+from atlas.ingest.writing.commit import commit
+from atlas.ingest.writing.finished import FinishedRun, FinishedSae
 from atlas.progress import Progress, Silent
 from atlas.workers import Stage, run_lanes
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from atlas.ingest.architectures.settings import COMMON
-from atlas.ingest.layer_groups import similar_layers
-from atlas.ingest.models import HookPoint
+from atlas.ingest.models.sites import HookPoint
 from atlas.ingest.plan import Plan, PlannedSae
 from atlas.ingest.prepare import Prepared, sites_of
-from atlas.ingest.sweep import parse_strategy
-from atlas.ingest.tokens import TokenStream
-from atlas.ingest.trainee import TrainConfig
-from atlas.ingest.training import Spec
+from atlas.ingest.text.tokens import TokenStream
+from atlas.ingest.training.architectures.settings import COMMON
+from atlas.ingest.training.layer_groups import similar_layers
+from atlas.ingest.training.state import Spec
+from atlas.ingest.training.sweep import parse_strategy
+from atlas.ingest.training.trainee import TrainConfig
 
 
 def specs_of(prepared: Prepared, stream: TokenStream) -> tuple[list[Spec], dict[str, str]]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas.ingest.architectures import ARCHITECTURES as REGISTRY
-from atlas.ingest.architectures.dense import Dense
-from atlas.ingest.trainee import Shape, TrainConfig, seeded
+from atlas.ingest.training.architectures import ARCHITECTURES as REGISTRY
+from atlas.ingest.training.architectures.dense import Dense
+from atlas.ingest.training.trainee import Shape, TrainConfig, seeded
 from atlas.workers import run_here
 
 CPU = torch.device("cpu")

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from atlas.ingest.formats import read_dictionaries
-from atlas.ingest.formats.found import Found
+from atlas.ingest.importing.formats import read_dictionaries
+from atlas.ingest.importing.formats.found import Found
 from atlas.sae import SaeWeights
 
 DATA = Path(__file__).parent / "data" / "formats"

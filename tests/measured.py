@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atlas.ingest import reference as references
-from atlas.ingest.analyze import MeasuredCorpus
-from atlas.ingest.corpus import Document
-from atlas.ingest.encode import columns
-from atlas.ingest.forms import WordForms
-from atlas.ingest.parts import Block, Parts, write_part
-from atlas.ingest.reference import Reference
-from atlas.ingest.tokens import TokenStream
+from atlas.ingest.describing.analyze import MeasuredCorpus
+from atlas.ingest.measuring.encode import columns
+from atlas.ingest.measuring.parts import Block, Parts, write_part
+from atlas.ingest.text import reference as references
+from atlas.ingest.text.corpus import Document
+from atlas.ingest.text.forms import WordForms
+from atlas.ingest.text.reference import Reference
+from atlas.ingest.text.tokens import TokenStream
 from atlas.sae import SaeWeights
 
 SCALE = 2.0**-8

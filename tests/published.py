@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from atlas.ingest.formats import read_dictionaries
+from atlas.ingest.importing.formats import read_dictionaries
 from atlas.sae import SaeWeights
 
 FOLDER = Path(__file__).parent / "data" / "formats"

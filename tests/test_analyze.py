@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import atlas
 from atlas.errors import BadInput
-from atlas.ingest.analyze import (
+from atlas.ingest.describing.analyze import (
     QUANTILES,
     SCHEMAS,
     TOP_FORMS,
@@ -26,11 +26,11 @@ from atlas.ingest.analyze import (
     word_entries,
     word_stats,
 )
-from atlas.ingest.examples import strength_order
-from atlas.ingest.geometry import max_cosines
-from atlas.ingest.lens import Lens
-from atlas.ingest.parts import Block
-from atlas.ingest.segments import group_entries, stable_order, top_per_group
+from atlas.ingest.describing.examples import strength_order
+from atlas.ingest.describing.lens import Lens
+from atlas.ingest.measuring.geometry import max_cosines
+from atlas.ingest.measuring.parts import Block
+from atlas.ingest.measuring.segments import group_entries, stable_order, top_per_group
 from atlas.sae import SaeWeights
 from tests.measured import block_of, make_corpus, random_q, write_parts
 
@@ -257,7 +257,7 @@ def test_an_unfinished_analysis_is_begun_again(tmp_path, monkeypatch):
     corpus, stream = make_corpus(make_texts(rng), context=8)
     parts = write_parts(tmp_path / "parts", random_q(rng, len(stream), 5), [])
     arguments = (parts, make_sae(4, 5), corpus, None, tmp_path / "tables")
-    monkeypatch.setattr("atlas.ingest.analyze.token_stats", lambda *_: 1 / 0)
+    monkeypatch.setattr("atlas.ingest.describing.analyze.token_stats", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         analyze_sae(*arguments, block_entries=1)
     assert not (tmp_path / "tables").exists()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atlas.ingest.architectures import ARCHITECTURES
-from atlas.ingest.trainee import Shape, TrainConfig, seeded
+from atlas.ingest.training.architectures import ARCHITECTURES
+from atlas.ingest.training.trainee import Shape, TrainConfig, seeded
 from atlas.workers import run_here
 
 D, N_STEPS, BATCH = 16, 60, 512

@@ -19,13 +19,13 @@ import pytest
 import torch
 
 from atlas.demo import models_folder
-from atlas.ingest.architectures import ARCHITECTURES
-from atlas.ingest.conformance import conformance
-from atlas.ingest.contexts import batches, contexts, tokenize_ids
-from atlas.ingest.formats.found import Found
-from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.sites import Sites
-from atlas.ingest.trainee import Shape, TrainConfig
+from atlas.ingest.importing.conformance import conformance
+from atlas.ingest.importing.formats.found import Found
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint, Sites
+from atlas.ingest.text.contexts import batches, contexts, tokenize_ids
+from atlas.ingest.training.architectures import ARCHITECTURES
+from atlas.ingest.training.trainee import Shape, TrainConfig
 from atlas.workers import run_here
 
 RESID = Sites.at(HookPoint(2, "resid_post"))

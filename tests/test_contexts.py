@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from atlas.errors import BadInput
-from atlas.ingest.contexts import (
+from atlas.ingest.text.contexts import (
     ContextStream,
     batches,
     by_length,
@@ -21,8 +21,8 @@ from atlas.ingest.contexts import (
     contexts,
     stream_contexts,
 )
-from atlas.ingest.corpus import Document
-from atlas.ingest.tokens import TokenStream
+from atlas.ingest.text.corpus import Document
+from atlas.ingest.text.tokens import TokenStream
 
 PAD, BOS = 77, 99
 

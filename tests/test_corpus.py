@@ -17,8 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atlas.errors import BadInput
-from atlas.ingest import corpus as corpus_module
-from atlas.ingest.corpus import SEPARATOR, Corpus, Document, open_corpus, split_text
+from atlas.ingest.text import corpus as corpus_module
+from atlas.ingest.text.corpus import SEPARATOR, Corpus, Document, open_corpus, split_text
 
 STORIES = ["One day.\n\nTwo days.", "Ünïcode 👩‍👧 中文", "last"]
 

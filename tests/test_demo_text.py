@@ -12,8 +12,8 @@ import pytest
 
 from atlas.demo import text
 from atlas.errors import BadInput
-from atlas.ingest.corpus import MAX_CHARACTERS
-from atlas.ingest.stdlib_corpus import stdlib_corpus
+from atlas.ingest.text.corpus import MAX_CHARACTERS
+from atlas.ingest.text.stdlib_corpus import stdlib_corpus
 
 DIGEST = """
 import hashlib

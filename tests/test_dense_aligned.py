@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atlas.ingest.architectures import ARCHITECTURES as REGISTRY
-from atlas.ingest.architectures.aligned import Aligned
-from atlas.ingest.trainee import Shape, TrainConfig, seeded
+from atlas.ingest.training.architectures import ARCHITECTURES as REGISTRY
+from atlas.ingest.training.architectures.aligned import Aligned
+from atlas.ingest.training.trainee import Shape, TrainConfig, seeded
 from atlas.workers import run_here, run_lanes
 from tests.dense import CPU, one_thread, planted  # noqa: F401
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas.ingest.architectures.dense_step import Step
-from atlas.ingest.architectures.jumprelu import StraightThrough
+from atlas.ingest.training.architectures.dense_step import Step
+from atlas.ingest.training.architectures.jumprelu import StraightThrough
 from atlas.workers import run_here
 from tests.dense import ARCHITECTURES, make, one_thread  # noqa: F401
 

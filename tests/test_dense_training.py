@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from atlas.errors import BadInput
-from atlas.ingest.architectures.dense_step import Step
-from atlas.ingest.architectures.sparsity import MOVING, SHRINKING, Sparsity
+from atlas.ingest.training.architectures.dense_step import Step
+from atlas.ingest.training.architectures.sparsity import MOVING, SHRINKING, Sparsity
 from atlas.workers import run_here, run_lanes
 from tests.dense import ARCHITECTURES, directions, make, one_thread, planted, train  # noqa: F401
 

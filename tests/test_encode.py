@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import BadInput
-from atlas.ingest import reference as references
-from atlas.ingest.contexts import batches, stream_contexts
-from atlas.ingest.corpus import Document
-from atlas.ingest.encode import choose_scale, columns, encode_reference, quantise
-from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.parts import Parts
-from atlas.ingest.sites import Placed, Sites
-from atlas.ingest.tokens import TokenStream
+from atlas.ingest.measuring.encode import choose_scale, columns, encode_reference, quantise
+from atlas.ingest.measuring.parts import Parts
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint, Placed, Sites
+from atlas.ingest.text import reference as references
+from atlas.ingest.text.contexts import batches, stream_contexts
+from atlas.ingest.text.corpus import Document
+from atlas.ingest.text.tokens import TokenStream
 from atlas.sae import SaeWeights
 from tests.measured import make_sae, random_q, write_parts
 from tests.tiny import make_model, make_text

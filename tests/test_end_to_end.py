@@ -8,14 +8,14 @@ from tiny import make_model, make_text
 
 from atlas.demo import MODELS, models_folder
 from atlas.errors import BadInput
-from atlas.ingest.contexts import ContextStream, batches
-from atlas.ingest.corpus import Document
-from atlas.ingest.end_to_end import _gradient, train_end_to_end
-from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.sites import Sites
-from atlas.ingest.stdlib_corpus import stdlib_corpus
-from atlas.ingest.trainee import TrainConfig
-from atlas.ingest.training import Spec
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint, Sites
+from atlas.ingest.text.contexts import ContextStream, batches
+from atlas.ingest.text.corpus import Document
+from atlas.ingest.text.stdlib_corpus import stdlib_corpus
+from atlas.ingest.training.end_to_end import _gradient, train_end_to_end
+from atlas.ingest.training.state import Spec
+from atlas.ingest.training.trainee import TrainConfig
 from atlas.progress import Silent
 
 POINT = HookPoint(0, "resid_post")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.ingest.examples import (
+from atlas.ingest.describing.examples import (
     PER_STRATUM,
     SPLIT,
     STRATA,

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import atlas
 from atlas.errors import BadInput, NotFound
-from atlas.ingest.formats.write_saelens import Origin, write_saelens
+from atlas.ingest.importing.formats.write_saelens import Origin, write_saelens
 from atlas.sae import SaeWeights
 from atlas.stored import load_weights
 from tests.commandline import invoke, succeed, told

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from atlas.errors import BadInput
-from atlas.ingest.formats import read_dictionaries
+from atlas.ingest.importing.formats import read_dictionaries
 from tests.published import FOLDER, Runs, check, expected, one
 
 GOLDEN = FOLDER / "dictionary_learning"

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from atlas.errors import BadInput
-from atlas.ingest import formats
-from atlas.ingest.formats import FORMATS, read_dictionaries
-from atlas.ingest.formats.found import (
+from atlas.ingest.importing import formats
+from atlas.ingest.importing.formats import FORMATS, read_dictionaries
+from atlas.ingest.importing.formats.found import (
     Tensors,
     place_of_module,
     place_of_transformer_lens,

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from atlas.errors import BadInput
-from atlas.ingest.formats import read_dictionaries
+from atlas.ingest.importing.formats import read_dictionaries
 from tests.published import FOLDER, Runs, acts_of, check, expected, one, write
 
 D, N = 8, 16

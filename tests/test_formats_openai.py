@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atlas.errors import BadInput
-from atlas.ingest.formats import read_dictionaries
+from atlas.ingest.importing.formats import read_dictionaries
 from tests.published import Runs, check, one, write
 
 D, N, K = 8, 20, 3

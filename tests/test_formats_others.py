@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import BadInput
-from atlas.ingest.formats import FORMATS, read_dictionaries
+from atlas.ingest.importing.formats import FORMATS, read_dictionaries
 from tests.published import FOLDER, Runs, acts_of, check, expected, one, write
 
 D, N = 8, 12

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from atlas.errors import BadInput
-from atlas.ingest.formats import read_dictionaries
+from atlas.ingest.importing.formats import read_dictionaries
 from tests.golden import DATA, assert_conforms, assert_same_codes, cases, changed, found_in
 
 SPARSIFY = DATA / "sparsify"

@@ -14,11 +14,12 @@ from click.testing import CliRunner
 import atlas
 from atlas.checks import run_checks
 from atlas.cli import main
-from atlas.ingest.contexts import batches, stream_contexts
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint
 from atlas.ingest.plan import IngestOptions
-from atlas.ingest.reference import of_atlas, stream
 from atlas.ingest.run import ingest, prepare
+from atlas.ingest.text.contexts import batches, stream_contexts
+from atlas.ingest.text.reference import of_atlas, stream
 from atlas.sae import SaeWeights
 
 SMALL = {

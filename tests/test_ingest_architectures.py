@@ -14,13 +14,13 @@ import atlas
 from atlas.checks import run_checks
 from atlas.cli import main
 from atlas.errors import BadInput
-from atlas.ingest.architectures import ARCHITECTURES
-from atlas.ingest.contexts import batches, stream_contexts
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint, Sites
 from atlas.ingest.plan import IngestOptions
-from atlas.ingest.reference import of_atlas, stream
 from atlas.ingest.run import ingest, prepare
-from atlas.ingest.sites import Sites
+from atlas.ingest.text.contexts import batches, stream_contexts
+from atlas.ingest.text.reference import of_atlas, stream
+from atlas.ingest.training.architectures import ARCHITECTURES
 from atlas.stored import load_weights
 
 ITSELF = [name for name, one in ARCHITECTURES.items() if one.reads == "itself"]

@@ -20,7 +20,7 @@ from atlas.errors import AtlasLocked
 
 # Children begin with torch imported, so that a kill falls into the work and not into the imports.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["atlas.ingest.run", "transformers", "atlas.ingest.models"])
+FORKS.set_forkserver_preload(["atlas.ingest.run", "transformers"])
 
 OPTIONS = {
     "layers": "all",

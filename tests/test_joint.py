@@ -22,20 +22,20 @@ import atlas
 from atlas.checks import run_checks
 from atlas.cli import main
 from atlas.errors import BadInput
-from atlas.ingest import reference as references
-from atlas.ingest.contexts import batches
-from atlas.ingest.corpus import Document, open_corpus
-from atlas.ingest.joint import Ensemble, JointStream, JointText, ReadText, word_windows
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.measuring.quality import cross_entropies
+from atlas.ingest.models.joint import Ensemble, JointStream, JointText, ReadText, word_windows
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint, Sites
 from atlas.ingest.plan import IngestOptions
-from atlas.ingest.quality import cross_entropies
 from atlas.ingest.run import ingest, prepare
-from atlas.ingest.sites import Sites
-from atlas.ingest.tokens import align
-from atlas.ingest.train import train_saes
-from atlas.ingest.trainee import TrainConfig
-from atlas.ingest.training import Spec
-from atlas.ingest.words import word_spans
+from atlas.ingest.text import reference as references
+from atlas.ingest.text.contexts import batches
+from atlas.ingest.text.corpus import Document, open_corpus
+from atlas.ingest.text.tokens import align
+from atlas.ingest.text.words import word_spans
+from atlas.ingest.training.state import Spec
+from atlas.ingest.training.train import train_saes
+from atlas.ingest.training.trainee import TrainConfig
 from atlas.progress import Silent
 from atlas.sae import SaeWeights
 from atlas.stored import load_weights

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlas.ingest.analyze import MeasuredCorpus, word_entries
-from atlas.ingest.labels import Label
+from atlas.ingest.describing.analyze import MeasuredCorpus, word_entries
+from atlas.ingest.describing.labels import Label
 from tests.measured import block_of, make_corpus
 
 NAMES = ["Lily", "Tom", "Sam"]

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import make_model, make_text
 
-from atlas.ingest import reference as references
-from atlas.ingest.contexts import batches, stream_contexts
-from atlas.ingest.corpus import Document
-from atlas.ingest.layer_groups import angular_distances, merge_neighbours, similar_layers
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint
+from atlas.ingest.text import reference as references
+from atlas.ingest.text.contexts import batches, stream_contexts
+from atlas.ingest.text.corpus import Document
+from atlas.ingest.training.layer_groups import angular_distances, merge_neighbours, similar_layers
 
 
 @pytest.fixture(scope="module")

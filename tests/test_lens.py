@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.ingest.lens import logit_lens
+from atlas.ingest.describing.lens import logit_lens
 
 
 def parts(n: int, d: int, n_vocab: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ import pytest
 import atlas
 from atlas import Atlas
 from atlas.errors import NotFound
-from atlas.ingest.functions import ABSORPTION_SCHEMA, PROBE_SCHEMA
+from atlas.ingest.measuring.functions import ABSORPTION_SCHEMA, PROBE_SCHEMA
 from atlas.summary import sae_summary
 from tests.sweep import build_sweep
 from tests.synthetic import SAES
@@ -41,7 +41,7 @@ def test_each_metric_is_defined_once(toy_store: Atlas) -> None:
 
 
 def test_every_metric_that_is_measured_is_defined(toy_store: Atlas) -> None:
-    from atlas.ingest import absorption, probing
+    from atlas.ingest.measuring import absorption, probing
 
     probes = [probing.Probe("x", k, (), 1, 1, 0.5, 0.5, 0.5) for k in probing.SIZES]
     letters = [absorption.Absorption("x", 1.0, (1,), 1.0, 1, 0.0, 0.0, ())] * 5

@@ -8,8 +8,10 @@ import torch
 from families import CAUSAL, D_MODEL, FAMILIES, N_LAYERS, save
 
 from atlas.errors import BadInput
-from atlas.ingest.contexts import Batch, batches, contexts
-from atlas.ingest.models import HOOKS, HookPoint, LanguageModel
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint
+from atlas.ingest.text.contexts import Batch, batches, contexts
+from atlas.names import HOOKS
 
 LENGTHS = (9, 4, 6)
 SUM = ("resid_pre", "resid_post", "mlp_out", "attn_out")

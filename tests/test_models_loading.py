@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from atlas.errors import BadInput
-from atlas.ingest.blocks import find_blocks
-from atlas.ingest.contexts import batches, contexts
-from atlas.ingest.models import HookPoint, LanguageModel, pick_device
+from atlas.ingest.models.blocks import find_blocks
+from atlas.ingest.models.language_model import LanguageModel, pick_device
+from atlas.ingest.models.sites import HookPoint
+from atlas.ingest.text.contexts import batches, contexts
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,10 @@ import torch
 from families import CAUSAL, D_MODEL, FAMILIES, build, save, save_tokenizer
 
 from atlas.errors import BadInput
-from atlas.ingest import models
-from atlas.ingest.contexts import Batch, batches, contexts
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.models import language_model as models
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint
+from atlas.ingest.text.contexts import Batch, batches, contexts
 
 SOME = ["gpt2", "gpt_neox", "llama", "gemma2", "opt", "openai-gpt", "falcon", "olmo2"]
 

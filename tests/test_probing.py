@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from atlas.ingest import absorption as absorbing
-from atlas.ingest import functions, probing
-from atlas.ingest.absorption import (
+from atlas.ingest.measuring import absorption as absorbing
+from atlas.ingest.measuring import functions, probing
+from atlas.ingest.measuring.absorption import (
     KnownLetter,
     LetterWords,
     absorption,
@@ -21,10 +21,9 @@ from atlas.ingest.absorption import (
     known_letters,
     letter_words,
 )
-from atlas.ingest.encode import encode_reference
-from atlas.ingest.forms import WordForms
-from atlas.ingest.functions import latent_activations, measure_functions
-from atlas.ingest.logistic import (
+from atlas.ingest.measuring.encode import encode_reference
+from atlas.ingest.measuring.functions import latent_activations, measure_functions
+from atlas.ingest.measuring.logistic import (
     RIDGE,
     auc,
     balanced_accuracy,
@@ -33,11 +32,18 @@ from atlas.ingest.logistic import (
     fit,
     fit_each,
 )
-from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.probing import SIZES, ProbedTokens, mean_differences, probe, probe_metrics
-from atlas.ingest.properties import token_properties
-from atlas.ingest.sites import Sites
-from atlas.ingest.tokens import TokenStream
+from atlas.ingest.measuring.probing import (
+    SIZES,
+    ProbedTokens,
+    mean_differences,
+    probe,
+    probe_metrics,
+)
+from atlas.ingest.measuring.properties import token_properties
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint, Sites
+from atlas.ingest.text.forms import WordForms
+from atlas.ingest.text.tokens import TokenStream
 from tests.measured import make_reference, make_sae, make_stream, write_parts
 from tests.tiny import make_model, make_text
 
@@ -431,6 +437,6 @@ def test_functions_of_several_dictionaries(tmp_path, monkeypatch):
 
 
 def references_stream(reference, model: LanguageModel) -> TokenStream:
-    from atlas.ingest import reference as references
+    from atlas.ingest.text import reference as references
 
     return references.stream(reference, model.tokenizer)

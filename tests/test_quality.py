@@ -13,22 +13,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.ingest import models, quality
-from atlas.ingest import reference as references
-from atlas.ingest.contexts import batches, stream_contexts
-from atlas.ingest.corpus import Document
-from atlas.ingest.encode import encode_reference
-from atlas.ingest.geometry import NEAR, decoder_metrics, max_cosines
-from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.quality import (
+from atlas.ingest.measuring import quality
+from atlas.ingest.measuring.encode import encode_reference
+from atlas.ingest.measuring.geometry import NEAR, decoder_metrics, max_cosines
+from atlas.ingest.measuring.quality import (
     add_sums,
     cross_entropies,
     fidelity,
     reconstruction_metrics,
     reconstruction_sums,
 )
-from atlas.ingest.sites import Placed, Sites
-from atlas.ingest.tokens import TokenStream
+from atlas.ingest.models import language_model as models
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint, Placed, Sites
+from atlas.ingest.text import reference as references
+from atlas.ingest.text.contexts import batches, stream_contexts
+from atlas.ingest.text.corpus import Document
+from atlas.ingest.text.tokens import TokenStream
 from atlas.sae import SaeWeights
 from tests.measured import make_sae
 from tests.tiny import make_model, make_text

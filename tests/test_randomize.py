@@ -17,9 +17,9 @@ import atlas
 from atlas.checks import run_checks
 from atlas.cli import main
 from atlas.errors import BadInput
-from atlas.ingest.models import LanguageModel
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.randomize import Randomization, parse_randomization
 from atlas.ingest.plan import IngestOptions, check_options
-from atlas.ingest.randomize import Randomization, parse_randomization
 from atlas.ingest.run import MadeOtherwise, ingest, prepare
 
 SHUFFLE, INIT = Randomization("shuffle"), Randomization("init")

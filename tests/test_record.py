@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import BadInput
-from atlas.ingest.record import Record
+from atlas.ingest.training.record import Record
 
 
 def lines(path: Path) -> list[dict[str, float]]:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.ingest.signatures import (
+from atlas.ingest.describing.signatures import (
     BUCKETS,
     bucket_and_sign,
     bucket_sums,

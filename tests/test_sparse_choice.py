@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import BadInput
-from atlas.ingest.architectures import ARCHITECTURES
-from atlas.ingest.architectures.batch import Batch
-from atlas.ingest.architectures.batchtopk import entries_above, kth_largest
-from atlas.ingest.architectures.choice import mth_largest, zipf_shares
-from atlas.ingest.architectures.entries import Entries, sorted_by_latent
-from atlas.ingest.architectures.threshold import Threshold
-from atlas.ingest.trainee import Shape, TrainConfig, seeded
+from atlas.ingest.training.architectures import ARCHITECTURES
+from atlas.ingest.training.architectures.batch import Batch
+from atlas.ingest.training.architectures.batchtopk import entries_above, kth_largest
+from atlas.ingest.training.architectures.choice import mth_largest, zipf_shares
+from atlas.ingest.training.architectures.entries import Entries, sorted_by_latent
+from atlas.ingest.training.architectures.threshold import Threshold
+from atlas.ingest.training.trainee import Shape, TrainConfig, seeded
 from atlas.workers import run_here
 
 CPU = torch.device("cpu")

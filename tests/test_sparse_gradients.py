@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from atlas.ingest.architectures import ARCHITECTURES
-from atlas.ingest.architectures.choice import zipf_shares
-from atlas.ingest.trainee import Moment, Shape, TrainConfig, seeded
+from atlas.ingest.training.architectures import ARCHITECTURES
+from atlas.ingest.training.architectures.choice import zipf_shares
+from atlas.ingest.training.trainee import Moment, Shape, TrainConfig, seeded
 from atlas.workers import run_here
 
 CPU = torch.device("cpu")

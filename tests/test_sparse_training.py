@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atlas.ingest.architectures import ARCHITECTURES
-from atlas.ingest.architectures.batch import Batch
-from atlas.ingest.trainee import Shape, TrainConfig, seeded
+from atlas.ingest.training.architectures import ARCHITECTURES
+from atlas.ingest.training.architectures.batch import Batch
+from atlas.ingest.training.trainee import Shape, TrainConfig, seeded
 from atlas.workers import run_here, run_lanes
 from tests.test_sparse_gradients import FAMILY
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import BadInput
-from atlas.ingest.architectures import ARCHITECTURES
 from atlas.ingest.plan import IngestOptions
-from atlas.ingest.sweep import parse_strategy, sweep
+from atlas.ingest.training.architectures import ARCHITECTURES
+from atlas.ingest.training.sweep import parse_strategy, sweep
 from atlas.names import check_variant
 
 ITSELF = [name for name, one in ARCHITECTURES.items() if one.reads == "itself"]

@@ -18,7 +18,7 @@ from tokenizers import (
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from atlas.errors import BadInput
-from atlas.ingest.tokens import (
+from atlas.ingest.text.tokens import (
     TokenStream,
     align,
     tokenize_documents,
@@ -26,7 +26,7 @@ from atlas.ingest.tokens import (
     tokenizer_hash,
     vocabulary_texts,
 )
-from atlas.ingest.words import word_spans
+from atlas.ingest.text.words import word_spans
 
 REAL = ["stories260k", "llama2xs-279k", "babyllama-105", "tensorforge-gpt1-char"]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atlas.ingest.architectures.conventions import geometric_median
-from atlas.ingest.architectures.topk import TopK
-from atlas.ingest.trainee import Moment, Shape, TrainConfig, seeded
+from atlas.ingest.training.architectures.conventions import geometric_median
+from atlas.ingest.training.architectures.topk import TopK
+from atlas.ingest.training.trainee import Moment, Shape, TrainConfig, seeded
 from atlas.workers import run_here
 
 CPU = torch.device("cpu")

@@ -12,13 +12,13 @@ import torch
 from tiny import make_model, make_text
 
 from atlas.errors import BadInput
-from atlas.ingest.contexts import ContextStream, batches
-from atlas.ingest.corpus import Document
-from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.sites import Sites
-from atlas.ingest.train import train_saes
-from atlas.ingest.trainee import TrainConfig
-from atlas.ingest.training import Spec
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint, Sites
+from atlas.ingest.text.contexts import ContextStream, batches
+from atlas.ingest.text.corpus import Document
+from atlas.ingest.training.state import Spec
+from atlas.ingest.training.train import train_saes
+from atlas.ingest.training.trainee import TrainConfig
 from atlas.progress import Silent
 from atlas.sae import read_tensors
 

@@ -10,7 +10,7 @@ import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from atlas.ingest.words import word_form, word_spans
+from atlas.ingest.text.words import word_form, word_spans
 
 TEXTS = st.one_of(
     st.text(),

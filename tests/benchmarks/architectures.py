@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.ingest.architectures import ARCHITECTURES
-from atlas.ingest.contexts import batches, contexts
-from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.trainee import Shape, TrainConfig, seeded
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint
+from atlas.ingest.text.contexts import batches, contexts
+from atlas.ingest.training.architectures import ARCHITECTURES
+from atlas.ingest.training.trainee import Shape, TrainConfig, seeded
 from atlas.workers import run_lanes
 from tests.benchmarks import dense_peers
 from tests.benchmarks.data import bench_corpus, bench_model

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas.ingest.contexts import Batch
-from atlas.ingest.models import HookPoint, LanguageModel
-from atlas.ingest.trainee import TrainConfig
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint
+from atlas.ingest.text.contexts import Batch
+from atlas.ingest.training.trainee import TrainConfig
 from atlas.sae import SaeWeights
 
 

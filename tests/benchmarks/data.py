@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from atlas.demo import MODELS, models_folder
-from atlas.ingest.corpus import Corpus, open_corpus
 from atlas.ingest.plan import IngestOptions
 from atlas.ingest.run import ingest
-from atlas.ingest.stdlib_corpus import stdlib_corpus
+from atlas.ingest.text.corpus import Corpus, open_corpus
+from atlas.ingest.text.stdlib_corpus import stdlib_corpus
 
 
 def bench_model() -> str:

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import torch
 
-from atlas.ingest import reference as references
-from atlas.ingest.contexts import Batch, Context, ContextStream, batches, stream_contexts
 from atlas.ingest.demo import LAYERS, REFERENCE_TOKENS, TRAIN_TOKENS
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint, Sites
 from atlas.ingest.plan import IngestOptions, parse_count, parse_layers, parse_width
 from atlas.ingest.run import ingest
-from atlas.ingest.sites import Sites
-from atlas.ingest.train import train_saes
-from atlas.ingest.trainee import TrainConfig
-from atlas.ingest.training import Spec
+from atlas.ingest.text import reference as references
+from atlas.ingest.text.contexts import Batch, Context, ContextStream, batches, stream_contexts
+from atlas.ingest.training.state import Spec
+from atlas.ingest.training.train import train_saes
+from atlas.ingest.training.trainee import TrainConfig
 from atlas.progress import Silent
 from atlas.sae import SaeWeights
 from tests.benchmarks import bare

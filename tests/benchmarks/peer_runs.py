@@ -64,13 +64,13 @@ Prepared = Callable[[], Reconstruct]
 
 def atlas(task: Task) -> Prepared:
     """Ours; `lr` is not used: the default is."""
-    from atlas.ingest.contexts import ContextStream
-    from atlas.ingest.corpus import open_corpus
-    from atlas.ingest.models import HookPoint, LanguageModel
-    from atlas.ingest.sites import Sites
-    from atlas.ingest.train import train_saes
-    from atlas.ingest.trainee import TrainConfig
-    from atlas.ingest.training import Spec
+    from atlas.ingest.models.language_model import LanguageModel
+    from atlas.ingest.models.sites import HookPoint, Sites
+    from atlas.ingest.text.contexts import ContextStream
+    from atlas.ingest.text.corpus import open_corpus
+    from atlas.ingest.training.state import Spec
+    from atlas.ingest.training.train import train_saes
+    from atlas.ingest.training.trainee import TrainConfig
     from atlas.progress import Silent
 
     model = LanguageModel.load(task.model, device=task.device)

@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atlas.ingest.contexts import batches, contexts
-from atlas.ingest.corpus import Corpus
-from atlas.ingest.models import HookPoint, LanguageModel
+from atlas.ingest.models.language_model import LanguageModel
+from atlas.ingest.models.sites import HookPoint
+from atlas.ingest.text.contexts import batches, contexts
+from atlas.ingest.text.corpus import Corpus
 from tests.benchmarks.data import bench_corpus, bench_model
 from tests.benchmarks.peer_runs import Task
 

@@ -1,0 +1,1 @@
+"""What there is to say of each feature: statistics, examples, labels, the logit lens."""

@@ -1,0 +1,1 @@
+"""What SAEs do on the reference corpus: activations, faithfulness, what features tell of text."""

@@ -1,0 +1,1 @@
+"""Language models: loading them, where in them something is read, and reading it."""
