@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 import atlas
-from atlas.errors import NotFound
+from atlas.errors import NotFound, QueryError
 
 
 def test_exported_names() -> None:
     assert atlas.__all__ == [
         "Atlas",
         "AtlasError",
+        "Comparison",
         "FeatureCard",
         "Hit",
         "__version__",
@@ -54,3 +55,24 @@ def test_a_new_atlas_is_empty_and_answers(tmp_path: Path) -> None:
         assert a.rows("from feature_cards") == []
         assert a.rows("from find('dog')") == []
         assert a.rows("select saes, features from overview") == [(0, 0)]
+
+
+def test_a_comparison_as_rows_a_frame_and_pictures(toy: Path, tmp_path: Path) -> None:
+    chosen = {"min_joint": 3, "permutations": 9, "subsets": 0}
+    with atlas.open(toy) as a:
+        found = a.compare("toy-a", "toy-c", "svcca", "rsa", **chosen)
+        (value,) = a.row(
+            "select value from rsa('toy-a/1-resid_post', 'toy-c/2-resid_post', min_joint := 3,"
+            " permutations := 9, subsets := 0)"
+        ) or ("none",)
+        with pytest.raises(QueryError, match="no 'toy-x'"):
+            a.compare("toy-a", "toy-x")
+    assert [(row["metric"], row["sae_a"], row["sae_b"]) for row in found.rows] == [
+        (metric, f"toy-a/{layer}-resid_post", "toy-c/2-resid_post")
+        for metric in ("svcca", "rsa")
+        for layer in (0, 1)
+    ]
+    assert found.rows[-1]["value"] == value
+    assert found.pl().height == 4
+    names = [path.name for path in found.heatmap(tmp_path / "layers.svg")]
+    assert names == ["layers-svcca.svg", "layers-rsa.svg"]
