@@ -86,6 +86,7 @@ def planted(
         for side in range(2):
             if i >= n_shared:
                 occurs = _occurrences(rng, n_units, rate[side, i], run)
+                common = rng.standard_normal(n_units)
             fires = occurs[rng.random(len(occurs)) >= dropout]
             elsewhere = rng.integers(0, n_units, rng.binomial(n_units, false * rate[side, i]))
             unit = np.union1d(fires, elsewhere)
