@@ -19,6 +19,7 @@ from atlas.compare.measures import Metric, Prepared, has_direction, metric
 from atlas.compare.nulls import Null, calibrated, permutation_nulls, subset_nulls
 from atlas.compare.pairing import Pairs, Side, pair, read_side
 from atlas.compare.products import correlation_matrix, correlations
+from atlas.compare.semantic import members
 from atlas.compare.settings import PairingSettings, Tests
 from atlas.directions import read_vectors
 from atlas.progress import Progress, Silent
@@ -187,8 +188,6 @@ class Comparer:
 
     def _members_of(self, sae_id: int) -> dict[str, Rows]:
         with self._lock:
-            from atlas.compare.semantic import members
-
             if sae_id not in self._members:
                 with closing(self._connect()) as con:
                     self._members[sae_id] = members(con, sae_id)
