@@ -1,0 +1,8 @@
+"""How features of one layer go on in others.
+
+    joint       joint activity of all pairs of two SAEs' features, counted exactly; joint_loops are
+                its compiled loops, joint_device the same on a GPU
+    linking     computes it for layers of an atlas, and keeps it: `atlas link`
+
+What is kept are counts and sums; every measure of an edge is SQL over them (sql/views/edges.sql).
+"""
