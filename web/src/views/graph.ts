@@ -1,0 +1,211 @@
+/** The layered graph: controls, canvas and side panel. */
+
+import * as address from "../address.ts";
+import { el, fill, svg } from "../dom.ts";
+import { counted, number, words } from "../format.ts";
+import type { Colouring } from "../graph/draw.ts";
+import { GraphCanvas } from "../graph/canvas.ts";
+import { sidePanel } from "../graph/panel.ts";
+import { select, slider } from "../parts/controls.ts";
+import type { GraphInfo, SearchResult } from "../types.ts";
+import { type Page, sentenceOf, settled, type View } from "../view.ts";
+import { chosenGraph, graphChoices, noGraph } from "./choices.ts";
+
+const COLOURINGS: { value: Colouring; text: string }[] = [
+  { value: "community", text: "community" },
+  { value: "kind", text: "appearing, passing, disappearing" },
+  { value: "density", text: "density" },
+];
+/** Search results and members of a community that are marked. */
+const MARKED = 250;
+
+export const graph: View = (root, page) => {
+  const of = chosenGraph(page);
+  if (!of) {
+    root.append(noGraph());
+    return;
+  }
+  root.classList.add("full");
+  const { atlas, address: here } = page;
+  const clusterings = atlas.clusterings.filter(
+    (c) => c.model === of.model && c.hook === of.hook && (c.variant ?? "") === (of.variant ?? ""),
+  );
+  const settings = {
+    measure: here.params.measure ?? atlas.measures[0] ?? "pearson",
+    at_least: Number(here.params.at_least ?? 0.5),
+    top: Number(here.params.top ?? 3),
+    clustering: here.params.clustering ?? String(clusterings[0]?.clustering_id ?? ""),
+  };
+  let colouring = COLOURINGS.find((c) => c.value === here.params.colour)?.value ?? "community";
+  let place = { y0: here.params.y0, y1: here.params.y1, x: here.params.x };
+  let selected: { name: string; id: string } | null = here.params.select
+    ? { name: here.params.select, id: here.params.id ?? "" }
+    : null;
+
+  const link = (graphInfo: GraphInfo = of) =>
+    address.graph(graphInfo, {
+      ...settings,
+      clustering: graphInfo === of ? settings.clustering : "",
+      colour: colouring === "community" ? "" : colouring,
+      ...(graphInfo === of ? { ...place, select: selected?.name, id: selected?.id, q: box.value.trim() } : {}),
+    });
+  const remember = settled(250, () => {
+    if (!page.signal.aborted) page.go(link(), true);
+  });
+
+  const status = el("p", { class: "graph-status", role: "status" });
+  const panel = sidePanel(page, {
+    walked: (name, id) => choose({ name, id }),
+    closed: () => choose(null),
+  });
+  const canvas = new GraphCanvas(page, of, {
+    status: (text, failed) => {
+      status.textContent = text;
+      status.classList.toggle("failed", failed);
+    },
+    moved: (y0, y1, x) => {
+      place = { y0: y0.toFixed(6), y1: y1.toFixed(6), x: x.toFixed(2) };
+      remember();
+    },
+    chosen: (node) => choose(node && { name: node.feature, id: String(node.id) }, false),
+  });
+
+  /** Selects a feature; `fly` also brings it into view. */
+  function choose(next: { name: string; id: string } | null, fly = true): void {
+    if (next?.name === selected?.name && next !== null) return;
+    selected = next;
+    page.go(link(), true);
+    panel.show(next?.name ?? null, canvas);
+    void canvas.select(next ? Number(next.id) : null, fly);
+  }
+
+  const hits = el("ol", { class: "hits compact graph-hits", hidden: true });
+  const find = async () => {
+    const q = box.value.trim();
+    remember();
+    if (!q) {
+      fill(hits);
+      hits.hidden = true;
+      await canvas.mark([]);
+      return;
+    }
+    try {
+      const results = await page.api.search({ q, within: of.model, limit: MARKED }, page.signal);
+      const found = new Set((await canvas.mark(results.map((hit) => hit.feature_id))).map((f) => f.id));
+      hits.hidden = false;
+      fill(hits, ...listed(results.filter((hit) => found.has(hit.feature_id)), choose));
+    } catch (error) {
+      if (!page.signal.aborted) status.textContent = sentenceOf(error);
+    }
+  };
+  const box = el("input", {
+    type: "search",
+    placeholder: "highlight …",
+    "aria-label": "Highlight features by label or word",
+    autocomplete: "off",
+    value: here.params.q ?? "",
+    on: { input: settled(250, () => void find()) },
+  });
+
+  const reload = () => {
+    page.go(link(), true);
+    void canvas.load({ ...settings });
+  };
+  const controls = el(
+    "div",
+    { class: "controls graph-controls" },
+    graphChoices(page, of, (chosen) => page.go(link(chosen))),
+    select("measure", atlas.measures.map((m) => ({ value: m, text: words(m) })), settings.measure, (v) => {
+      settings.measure = v;
+      reload();
+    }),
+    slider("at least", { min: 0.05, max: 1, step: 0.05 }, settings.at_least, (v) => {
+      settings.at_least = v;
+      reload();
+    }),
+    select("strongest", [1, 2, 3, 5, 10].map((n) => ({ value: String(n), text: counted(n, "edge") })), String(settings.top), (v) => {
+      settings.top = Number(v);
+      reload();
+    }),
+    select("colour", COLOURINGS, colouring, (v) => {
+      colouring = v as Colouring;
+      canvas.colour(colouring);
+      remember();
+    }),
+    colouring === "community" &&
+      clusterings.length > 1 &&
+      select(
+        "communities",
+        clusterings.map((c) => ({ value: String(c.clustering_id), text: `${words(c.method)} ${number(c.resolution)} (${c.n_communities})` })),
+        settings.clustering,
+        (v) => {
+          settings.clustering = v;
+          reload();
+        },
+      ),
+    el("div", { class: "graph-search" }, box, hits),
+  );
+  root.append(
+    el("h1", { class: "hidden" }, `Graph of ${of.model}, ${of.hook}`),
+    controls,
+    el("div", { class: "graph-area" }, canvas.element, panel.element),
+    el("div", { class: "graph-foot" }, status, legend()),
+  );
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") {
+      box.value = "";
+      void find();
+      canvas.focus();
+    }
+  });
+
+  canvas.colour(colouring);
+  void canvas.load({ ...settings }).then(async () => {
+    if (place.y0 && place.y1) canvas.look(Number(place.y0), Number(place.y1), Number(place.x ?? 0));
+    if (selected) {
+      panel.show(selected.name, canvas);
+      await canvas.select(Number(selected.id), !place.y0);
+    }
+    if (box.value) await find();
+    else if (here.params.community && settings.clustering) await markCommunity(page, canvas, settings.clustering);
+  });
+  canvas.focus();
+  return { restyle: () => canvas.restyle() };
+};
+
+async function markCommunity(page: Page, canvas: GraphCanvas, clustering: string): Promise<void> {
+  const id = Number(page.address.params.community);
+  const { members } = await page.api.community(Number(clustering), id, MARKED, page.signal);
+  const found = await canvas.mark(members.map((member) => member.feature_id));
+  if (found.length > 0) canvas.frame(found);
+}
+
+function listed(results: SearchResult[], choose: (of: { name: string; id: string }) => void) {
+  if (results.length === 0) return [el("li", { class: "hint" }, "nothing in this graph")];
+  return results.slice(0, 30).map((hit) =>
+    el(
+      "li",
+      {},
+      el(
+        "button",
+        { type: "button", class: "plain", on: { click: () => choose({ name: hit.feature, id: String(hit.feature_id) }) } },
+        el("span", { class: "label" }, hit.label ?? "no label"),
+        el("span", { class: "name" }, hit.feature),
+      ),
+    ),
+  );
+}
+
+function legend(): HTMLElement {
+  const sign = (...shapes: SVGElement[]) =>
+    svg("svg", { width: 18, height: 12, "aria-hidden": "true" }, ...shapes) as unknown as Node;
+  const disc = () => svg("circle", { cx: 7, cy: 6, r: 4, fill: "currentColor" });
+  return el(
+    "p",
+    { class: "legend" },
+    el("span", {}, sign(disc()), "passes"),
+    el("span", {}, sign(svg("circle", { cx: 7, cy: 6, r: 3.5, fill: "none", stroke: "currentColor", "stroke-width": 1.5 })), "appears"),
+    el("span", {}, sign(disc(), svg("rect", { x: 13, y: 2, width: 2, height: 8, fill: "currentColor" })), "disappears"),
+    el("span", { class: "keys" }, "drag, wheel · ", el("kbd", {}, "+"), el("kbd", {}, "−"), el("kbd", {}, "0"), el("kbd", {}, "arrows")),
+  );
+}

@@ -1,0 +1,140 @@
+/** A read-only query, its rows, and links from the features among them. */
+
+import * as address from "../address.ts";
+import { el, fill } from "../dom.ts";
+import { counted, fixed, number } from "../format.ts";
+import { featureName } from "../parts/links.ts";
+import type { SqlAnswer } from "../types.ts";
+import { hint, type Page, show, type View } from "../view.ts";
+
+const LIMIT = 500;
+/** The last answer, for the way back from a feature's page. */
+let last: { query: string; answer: SqlAnswer } | undefined;
+
+export const sql: View = (root, page) => {
+  const results = el("section", { class: "results", "aria-label": "Rows", "aria-live": "polite" });
+  const box = el("textarea", {
+    class: "query",
+    rows: 7,
+    spellcheck: false,
+    autocomplete: "off",
+    autocapitalize: "off",
+    "aria-label": "SQL query",
+    placeholder: "select feature, label from feature_cards limit 20",
+    on: {
+      keydown: (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+          event.preventDefault();
+          run();
+        }
+      },
+    },
+  });
+  box.value = page.address.params.query ?? last?.query ?? "";
+  const run = () => {
+    const query = box.value.trim();
+    if (!query) return;
+    page.go(address.format("sql", [], { query }), true);
+    void show(
+      results,
+      page.signal,
+      (signal) => page.api.sql(query, LIMIT, signal),
+      (answer) => {
+        last = { query, answer };
+        fill(results, rows(answer));
+      },
+    );
+  };
+  const offered = examples(page).map(({ text, query }) =>
+    el(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        on: {
+          click: () => {
+            box.value = query;
+            run();
+          },
+        },
+      },
+      text,
+    ),
+  );
+  root.append(
+    el("h1", {}, "SQL"),
+    el(
+      "p",
+      { class: "hint lead" },
+      "Every view and macro of the atlas, for reading: ",
+      el("code", {}, "atlas macros"),
+      " explains them. Features in the answer are links.",
+    ),
+    el(
+      "form",
+      {
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            run();
+          },
+        },
+      },
+      box,
+      el("div", { class: "controls" }, el("button", { type: "submit" }, "Run"), el("kbd", {}, "Ctrl + Enter"), ...offered),
+    ),
+    results,
+  );
+  if (last && last.query === box.value.trim()) fill(results, rows(last.answer));
+  else box.focus({ preventScroll: true });
+};
+
+function examples({ atlas }: Page): { text: string; query: string }[] {
+  const sae = atlas.models[0]?.saes[0]?.sae.replaceAll("'", "''");
+  return [
+    { text: "SAEs", query: "select sae, architecture, l0, explained_variance, ce_recovered, dead_share from sae_cards" },
+    ...(sae
+      ? [
+          {
+            text: "best labels",
+            query: `select feature, label, label_score, density\nfrom feature_cards\nwhere sae = '${sae}'\norder by label_score desc nulls last\nlimit 50`,
+          },
+        ]
+      : []),
+    { text: "objects", query: "select table_name, comment from duckdb_views() as v(database_name, database_oid, schema_name) where not internal" },
+  ].slice(0, sae ? 2 : 1);
+}
+
+function rows(answer: SqlAnswer): HTMLElement {
+  const numeric = answer.columns.map((column) => /INT|DOUBLE|FLOAT|DECIMAL/i.test(column.type) && !/\[\]|STRUCT|MAP/i.test(column.type));
+  const told = `${counted(answer.rows.length, "row")}${answer.truncated ? " (there are more)" : ""} in ${fixed(answer.seconds, 2)} s`;
+  return el(
+    "div",
+    {},
+    hint(told),
+    el(
+      "div",
+      { class: "scroll" },
+      el(
+        "table",
+        { class: "table sql" },
+        el("thead", {}, el("tr", {}, ...answer.columns.map((column, i) => el("th", { scope: "col", title: column.type, class: numeric[i] ? "right" : "" }, column.name)))),
+        el(
+          "tbody",
+          {},
+          ...answer.rows.map((row) =>
+            el("tr", {}, ...row.map((value, i) => el("td", { class: numeric[i] ? "right" : "" }, shown(value)))),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+function shown(value: unknown): Node | string {
+  if (value === null || value === undefined) return el("span", { class: "null" }, "null");
+  if (typeof value === "string") return address.namesFeature(value) ? featureName(value) : value;
+  if (typeof value === "number") return Number.isInteger(value) ? String(value) : number(value, 6);
+  if (typeof value === "object") return JSON.stringify(value);
+  return String(value);
+}
