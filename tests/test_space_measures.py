@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import linalg, spatial, stats
 
 from atlas.compare import spaces
+from atlas.compare.eigenvalues import eigenvalues
 from atlas.compare.measures import METRICS, from_matrix, has_direction, metric
 from atlas.errors import BadInput
 
@@ -155,13 +156,23 @@ def test_a_permuted_value_is_that_of_permuted_rows(name, data):
 
 @pytest.mark.parametrize("name", ["svcca", "svcca_k1", "cka", "procrustes", "rsa"])
 def test_of_many_pairs_a_permuted_value_is_right_to_a_millionth(name):
-    X, Y = related(2100, 40, 30)
+    X, Y = related(2100, 70, 60)
     one = metric(name)
     prepared = one.prepare(X, Y)
     order = np.random.default_rng(0).permutation(len(X))
     expected = one.prepare(X, Y[order]).value
     assert prepared.permuted(order) == pytest.approx(expected, abs=1e-6)
     assert abs(expected - prepared.value) > 1e-3
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 100, 150])
+def test_eigenvalues_are_numpys(k):
+    M = np.random.default_rng(k).standard_normal((k, 2 * k)).astype(np.float32)
+    S = M @ M.T
+    before = S.copy()
+    expected = np.linalg.eigvalsh(S.astype(np.float64))
+    assert eigenvalues(S) == pytest.approx(expected, abs=1e-5 * expected[-1])
+    assert (before == S).all()
 
 
 def test_cka_is_the_same_by_products_and_by_gram_matrices(monkeypatch):

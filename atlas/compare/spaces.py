@@ -28,6 +28,9 @@ _SINGLE_FROM = 2048
 """Pairs from which on permutations are calculated in single precision: half the time, and the
 mean canonical correlation is right to 1e-6."""
 
+_LARGE = 48
+"""Rows of a matrix from which on `eigenvalues` is faster than NumPy's call for many of them."""
+
 _GRAM_COST = 30.0
 """Multiplications of a matrix product that take as long as one gathered entry of a Gram matrix."""
 
@@ -238,6 +241,12 @@ def _norms(M: NDArray[Any], squared: bool) -> Floats:
         norms: Floats = np.square(M).sum(axis=(1, 2), dtype=np.float64)
         return norms
     other = M.transpose(0, 2, 1)
-    squares = np.linalg.eigvalsh(M @ other if M.shape[1] <= M.shape[2] else other @ M)
+    products = M @ other if M.shape[1] <= M.shape[2] else other @ M
+    if M.dtype == np.float32 and products.shape[1] >= _LARGE:
+        from atlas.compare.eigenvalues import eigenvalues
+
+        squares = np.stack([eigenvalues(product) for product in products])
+    else:
+        squares = np.linalg.eigvalsh(products)
     norms = np.sqrt(np.maximum(squares, 0)).sum(axis=1, dtype=np.float64)
     return norms

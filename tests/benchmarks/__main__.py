@@ -12,7 +12,9 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("ingest", "peers", "architectures", "similar", "storage", "startup")
+NAMES = (
+    "ingest", "peers", "architectures", "similar", "storage", "startup", "pairing", "permutations",
+)  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 
 
