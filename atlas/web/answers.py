@@ -1,0 +1,25 @@
+"""Which address of the API is answered by which function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from atlas.web.comparisons import heatmap, pairs
+from atlas.web.features import feature, neighbours, search
+from atlas.web.given import Given
+from atlas.web.overview import overview
+from atlas.web.viewed import Connection, Viewed
+
+Answer = Callable[[Viewed, Connection, Given], dict[str, Any]]
+
+GETS: dict[str, Answer] = {
+    "/api/atlas": overview,
+    "/api/search": search,
+    "/api/feature": feature,
+    "/api/neighbours": neighbours,
+    "/api/heatmap": heatmap,
+    "/api/pairs": pairs,
+}
+
+POSTS: dict[str, Answer] = {}
