@@ -282,8 +282,8 @@ def test_a_million_pairs_take_seconds_at_most(tmp_path: Path) -> None:
             begin = time.process_time()
             store.rows("select count(counterparts), sum(n_agreed) from universal_features")
             taken.append(time.process_time() - begin)
-    # Of all threads together: two seconds of two cores.
-    assert min(taken) < 4
+    # Of all threads together; some 2 where nothing else runs.
+    assert min(taken) < 6
 
 
 # ---------- comparisons against ceiling and floor

@@ -20,17 +20,21 @@ picked as (
         order by feature_pairs.n_both desc, feature_pairs.feature_a
     ) = 1
 ),
+named as (
+    select feature_a as feature_id from picked
+    union
+    select feature_b as feature_id from picked
+),
+-- As the view word_activations, which would add up all features.
 active as materialized (
     select
-        word_activations.feature_id,
-        word_activations.word,
-        word_activations.q
-    from word_activations
-    where word_activations.feature_id in (
-        select feature_a from picked
-        union
-        select feature_b from picked
-    )
+        activations.feature_id,
+        tokens.word,
+        max(activations.q) as q
+    from named
+    join activations on activations.feature_id = named.feature_id
+    join tokens on tokens.token = activations.token
+    group by activations.feature_id, tokens.word
 ),
 joint as (
     select

@@ -107,14 +107,10 @@ gathered as (
             {
                 'r': best.r,
                 'before': -best.counterpart_id,
-                'named': {
-                    'feature': saes.name || '/' || (best.counterpart_id - saes.first_feature_id),
-                    'model': models.name,
-                    'r': best.r,
-                    'r_held_out': best.r_held_out,
-                    'q': best.q,
-                    'feature_id': best.counterpart_id
-                }
+                'feature': saes.name || '/' || (best.counterpart_id - saes.first_feature_id),
+                'model': models.name,
+                'r_held_out': best.r_held_out,
+                'q': best.q
             }
         ) as found
     from best
@@ -136,11 +132,19 @@ select
     gathered.weakest_r,
     gathered.weakest_r_held_out,
     gathered.weakest_q,
-    list_transform(list_reverse_sort(gathered.found), lambda f: f.named) as counterparts,
+    list_transform(
+        list_reverse_sort(gathered.found),
+        lambda f: {
+            'feature': f.feature,
+            'model': f.model,
+            'r': f.r,
+            'r_held_out': f.r_held_out,
+            'q': f.q,
+            'feature_id': -f.before
+        }
+    ) as counterparts,
     list_sort(
-        list_append(
-            list_transform(gathered.found, lambda f: f.named.feature_id), gathered.feature_id
-        )
+        list_append(list_transform(gathered.found, lambda f: -f.before), gathered.feature_id)
     ) as members,
     models.name as model,
     saes.name as sae,

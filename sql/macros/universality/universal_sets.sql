@@ -1,8 +1,8 @@
 -- One feature as several models have it: sets that are each other's best counterparts. One row per set.
 --
 -- Of every feature of a set, the best counterparts in the other models (see universal) are the rest
--- of the set and no others: a clique in the graph of stored pairs, with one feature a model, closed
--- on all sides. No two sets share a feature of one SAE in the same way: each feature is in one.
+-- of the set and no others: a clique in the graph of stored pairs, with one feature a model. A
+-- feature is in one set at most, and in none where its counterparts do not agree.
 --
 -- n_models: models, which is features of the set
 -- weakest_r, weakest_r_held_out, weakest_q: of all pairs in the set
