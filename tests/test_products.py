@@ -148,7 +148,7 @@ def test_sums_are_those_of_the_whole_sparse_product():
 
 @pytest.mark.parametrize("most", [1, 3, 17])
 def test_of_many_candidates_the_strongest_are_kept(most):
-    it = planted(30, 30, 20_000, seed=3)
+    it = planted(30, 30, 20_000, rates=(1e-3, 1e-1), seed=3)
     a, b = it.a.activity, it.b.activity
     everything, some = candidates(a, b, 2, 60), candidates(a, b, 2, most, threads=2)
     assert everything.complete

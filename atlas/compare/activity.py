@@ -55,7 +55,7 @@ class Activity:
     @cached_property
     def sum_q(self) -> NDArray[np.int64]:
         """(d_sae,): Σq."""
-        return self._totals(self.q.astype(np.int64))
+        return self._totals(self.q)
 
     @cached_property
     def sum_q2(self) -> NDArray[np.int64]:
@@ -96,8 +96,9 @@ class Activity:
         unit = cast("NDArray[np.int32]", number[self.unit[kept]])
         return Activity(int(mask.sum()), before[self.indptr], unit, self.q[kept])
 
-    def _totals(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
+    def _totals(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        before = np.zeros(len(values) + 1, np.int64)
+        np.cumsum(values, dtype=np.int64, out=before[1:])
         return np.diff(before[self.indptr])
 
     def _constant(self) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from atlas.progress import Progress
 
 Rows = NDArray[np.int64]
 
-_CANDIDATES = 4_000_000
+_CANDIDATES = 2_000_000
 """Pairs that one assignment considers, which bounds its memory (some 100 bytes each) and time."""
 
 
@@ -56,7 +56,7 @@ def best_assignment(
     """One-to-one pairs with the largest sum of r, each of r > 0 and `min_joint` units in common.
 
     Exact as long as no feature has more than `_CANDIDATES` / d candidates, which is never so up to
-    2,000 features a side; of more, the strongest ones of either side are considered, and that is
+    1,400 features a side; of more, the strongest ones of either side are considered, and that is
     told.
     """
     most = -(-_CANDIDATES // max(a.d_sae, b.d_sae))

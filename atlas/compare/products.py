@@ -259,7 +259,9 @@ def _merged(found: list[Any]) -> Any:
 
 def _before(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """(n + 1,): the sum of all values before each, and of all."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
+    before = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=before[1:])
+    return before
 
 
 def _clipped(r: NDArray[np.float64]) -> NDArray[np.float64]:
