@@ -17,8 +17,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atlas.errors import BadInput
-from atlas.ingest.text import corpus as corpus_module
-from atlas.ingest.text.corpus import SEPARATOR, Corpus, Document, open_corpus, split_text
+from atlas.ingest.text import files
+from atlas.ingest.text.corpus import Corpus, Document, open_corpus
+from atlas.ingest.text.files import SEPARATOR
+from atlas.ingest.text.pieces import split_text
 
 STORIES = ["One day.\n\nTwo days.", "Ünïcode 👩‍👧 中文", "last"]
 
@@ -102,7 +104,7 @@ def test_blocks_of_any_size_give_the_same_documents(stories, newline, block, lim
         content = f"{newline}{SEPARATOR}{newline}".join([*stories, "end"])
         path = write(Path(folder, "stories.txt"), content)
         expected = list(open_corpus(path, max_characters=limit))
-        patch.setattr(corpus_module, "_BLOCK_BYTES", block)
+        patch.setattr(files, "_BLOCK_BYTES", block)
         assert list(open_corpus(path, max_characters=limit)) == expected
 
 
@@ -209,7 +211,7 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
 
 
 def test_an_iteration_holds_one_block_not_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus_module, "_BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 1 << 10)
     path = tmp_path / "long.txt"
     write(path, "a line of words\n" * 100_000)
     documents = iter(open_corpus(path, max_characters=500))
@@ -244,7 +246,7 @@ def test_text_that_is_no_utf8_is_told_with_its_place(tmp_path, monkeypatch):
     assert "at byte 1 of what it unpacks to;" in refusal(
         write(tmp_path / "d.txt.gz", gzip.compress(b"a\xff"))
     )
-    monkeypatch.setattr(corpus_module, "_BLOCK_BYTES", 3)  # a character across two blocks
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 3)  # a character across two blocks
     assert "at byte 8;" in refusal(write(tmp_path / "e.txt", "aé中x".encode() + b"b\xe4\xb8"))
 
 
@@ -330,14 +332,14 @@ def test_what_may_not_be_read_is_refused(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:  # as root, chmod forbids nothing
-        patch.setattr(corpus_module, "_open", deny)
+        patch.setattr(files, "_open", deny)
         assert f"{path} cannot be read (Permission denied)" in refusal(path)
 
     def denied_walk(folder, onerror):
         onerror(PermissionError(13, "Permission denied", str(folder)))
         return iter(())
 
-    monkeypatch.setattr(corpus_module.os, "walk", denied_walk)
+    monkeypatch.setattr(files.os, "walk", denied_walk)
     assert f"{tmp_path} cannot be read (Permission denied)" in refusal(tmp_path)
 
 
