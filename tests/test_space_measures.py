@@ -165,13 +165,13 @@ def test_of_many_pairs_a_permuted_value_is_right_to_a_millionth(name):
     assert abs(expected - prepared.value) > 1e-3
 
 
-@pytest.mark.parametrize("k", [1, 2, 7, 100, 150])
+@pytest.mark.parametrize("k", [1, 2, 7, 47, 48, 150])
 def test_eigenvalues_are_numpys(k):
-    M = np.random.default_rng(k).standard_normal((k, 2 * k)).astype(np.float32)
-    S = M @ M.T
+    M = np.random.default_rng(k).standard_normal((3, k, 2 * k)).astype(np.float32)
+    S = M @ M.transpose(0, 2, 1)
     before = S.copy()
     expected = np.linalg.eigvalsh(S.astype(np.float64))
-    assert eigenvalues(S) == pytest.approx(expected, abs=1e-5 * expected[-1])
+    assert eigenvalues(S) == pytest.approx(expected, abs=1e-5 * expected.max())
     assert (before == S).all()
 
 

@@ -1,11 +1,14 @@
 """How alike the features of two SAEs are: pairs of features, measures of spaces, and chance.
 
-    settings                        how features are paired
-    activity                        one SAE's activations over words or tokens, as integers
-    products                        sums over all pairs of two SAEs' features, by compiled loops
-    pairing, assignment, chance     which feature goes with which, and whether it could be chance
-    lan2024, sae_match              two published ways to pair
-    top_texts, semantic             what features fire on; features of one meaning
-    measures, rsa, nulls            SVCCA, CKA, RSA and others, their nulls and corrections
-    comparer, study                 one question answered; many answered, and kept in the atlas
+settings                        how features are paired
+activity                        one SAE's activations over words or tokens, as integers
+products                        sums over all pairs of two SAEs' features, by compiled loops
+pairing, assignment, chance     which feature goes with which, and whether it could be chance
+lan2024, sae_match              two published ways to pair
+top_texts, semantic             what features fire on; features of one meaning
+measures                        the measures of paired features by name
+spaces, rsa, kendall            SVCCA, CKA, Procrustes; RSA; and one of its correlations
+prepared, nulls                 values with the pairs shuffled; nulls, p, q, calibration
+grams, entry_loops, eigenvalues what makes thousands of shufflings fast
+comparer, study                 one question answered; many answered, and kept in the atlas
 """

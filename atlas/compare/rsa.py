@@ -6,8 +6,7 @@ alike two spaces' inner similarities are, entry by entry above the diagonal. Lan
 direction (1, …, 1), so that it depends on the axes: a rotated copy keeps the cosines, but not quite
 the correlations. Similarities are float32, and tie where they are equal as such.
 
-Memory is that of n² numbers, and of several times as many during preparation: 6 n² bytes are held
-and about 20 n² are needed for a moment, 0.3 GB for 4,000 pairs. Draw some of more pairs than that.
+Memory grows with n²: 6 n² bytes are held, and 14 n² needed to prepare them, 0.2 GB for 4,000 pairs.
 """
 
 from __future__ import annotations

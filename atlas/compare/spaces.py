@@ -7,7 +7,9 @@ under a permutation costs one matrix product A^T P B and its norm.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,6 @@ _VARIANCE = 0.99
 _SINGLE_FROM = 2048
 """Pairs from which on permutations are calculated in single precision: half the time, and the
 mean canonical correlation is right to 1e-6."""
-
-_LARGE = 48
-"""Rows of a matrix from which on `eigenvalues` is faster than NumPy's call for many of them."""
 
 _GRAM_COST = 30.0
 """Multiplications of a matrix product that take as long as one gathered entry of a Gram matrix."""
@@ -76,15 +75,16 @@ def _unit(W: NDArray[Any]) -> Floats:
 def principal(X: Floats) -> tuple[Floats, Floats]:
     """Principal components of rows: scores (n, r), by falling variance, and sums of squares (r,).
 
-    r is the rank of the centred rows; 0 where all rows are the same. The smaller of the two Gram
-    matrices is decomposed, in which a direction with less than 1e-12 of the largest sum of squares
-    is rounding; scores of such with more than 1e-3 / d of it are orthogonal to 1e-10.
+    r is the rank of the centred rows; 0 where all rows are the same. The smaller of their two Gram
+    matrices is decomposed, a fifth of an SVD's work; what has less than 1e-12 of the largest sum of
+    squares is its rounding. SVCCA's last component has at least .01 / d of the largest, as it leads
+    what remains of 1 %, so that scores are orthogonal to 1e-10 for any d.
     """
     X = X - X.mean(axis=0)
     n, d = X.shape
     squares, vectors = np.linalg.eigh(X.T @ X if d <= n else X @ X.T)
     squares, vectors = squares[::-1], vectors[:, ::-1]
-    # Rows that are equal as float32 differ by less than 1e-10 of their length of 1 afterwards.
+    # Equal rows, of length 1, differ by less than 1e-10 after centring.
     rank = int(np.count_nonzero(squares > max(1e-12 * squares.max(initial=0), 1e-20 * n)))
     squares, vectors = squares[:rank], vectors[:, :rank]
     return (X @ vectors if d <= n else vectors * np.sqrt(squares)), squares
@@ -195,8 +195,14 @@ def _product(
     dims_a: int | None = None,
     dims_b: int | None = None,
 ) -> Prepared:
-    value = scale * float(_norms((A.T @ B)[None], squared)[0])
-    dtype = np.float64 if len(A) < _SINGLE_FROM else np.float32
+    norm = _squared_norms if squared else _nuclear_norms
+    value = scale * float(norm((A.T @ B)[None])[0])
+    single = len(A) >= _SINGLE_FROM
+    if single and not squared:
+        from atlas.compare.eigenvalues import eigenvalues
+
+        norm = partial(_nuclear_norms, eigenvalues=eigenvalues)
+    dtype = np.float32 if single else np.float64
     return _Product(
         n=len(A),
         value=value,
@@ -205,7 +211,7 @@ def _product(
         a=np.ascontiguousarray(A.T, dtype),
         b=np.ascontiguousarray(B, dtype),
         scale=scale,
-        squared=squared,
+        norm=norm,
     )
 
 
@@ -218,35 +224,35 @@ class _Product(Prepared):
     b: NDArray[Any]
     """(n, k_b)"""
     scale: float
-    squared: bool
+    norm: Callable[[NDArray[Any]], Floats]
+    """Of each of (m, k_a, k_b), float64 (m,)."""
 
     def permuted_all(self, orders: Orders) -> Floats:
         """The norm for each permutation, by one product each."""
         step = max(_STACKED // self.b.size, 1)
         parts = [
-            _norms(np.matmul(self.a, self.b[orders[at : at + step]]), self.squared)
+            self.norm(np.matmul(self.a, self.b[orders[at : at + step]]))
             for at in range(0, len(orders), step)
         ]
         return self.scale * np.concatenate(parts) if parts else np.empty(0)
 
 
-def _norms(M: NDArray[Any], squared: bool) -> Floats:
-    """Of each of M (m, k_a, k_b), float64 (m,): nuclear norm, or the square of Frobenius's.
+def _squared_norms(M: NDArray[Any]) -> Floats:
+    """‖M‖_F² of each of M (m, k_a, k_b)."""
+    norms: Floats = np.square(M).sum(axis=(1, 2), dtype=np.float64)
+    return norms
 
-    The nuclear norm is the sum of the roots of eigenvalues of MM^T, which takes half the time of
-    the singular values of M. A singular value near 0 is off by the root of the rounding, 1e-8 or
-    3e-4 in single precision; the mean over all, of which few are that small, by 1e-8 or 1e-6.
+
+def _nuclear_norms(
+    M: NDArray[Any], eigenvalues: Callable[[NDArray[Any]], NDArray[Any]] = np.linalg.eigvalsh
+) -> Floats:
+    """‖M‖_* of each of M (m, k_a, k_b): the sum of the roots of the eigenvalues of MM^T.
+
+    These take half the time of the singular values of M. One near 0 is off by the root of the
+    rounding, 1e-8 or 3e-4 in single precision; the mean over all, of which few are that small, by
+    1e-8 or 1e-6.
     """
-    if squared:
-        norms: Floats = np.square(M).sum(axis=(1, 2), dtype=np.float64)
-        return norms
     other = M.transpose(0, 2, 1)
-    products = M @ other if M.shape[1] <= M.shape[2] else other @ M
-    if M.dtype == np.float32 and products.shape[1] >= _LARGE:
-        from atlas.compare.eigenvalues import eigenvalues
-
-        squares = np.stack([eigenvalues(product) for product in products])
-    else:
-        squares = np.linalg.eigvalsh(products)
-    norms = np.sqrt(np.maximum(squares, 0)).sum(axis=1, dtype=np.float64)
+    squares = eigenvalues(M @ other if M.shape[1] <= M.shape[2] else other @ M)
+    norms: Floats = np.sqrt(np.maximum(squares, 0)).sum(axis=1, dtype=np.float64)
     return norms
