@@ -14,7 +14,7 @@ from atlas.cli._errors import leave
 
 SECTIONS = {
     "Make an atlas": ("demo", "ingest"),
-    "Look at features": ("info", "show", "search", "similar", "view"),
+    "Look at features": ("info", "show", "search", "similar", "categories", "view"),
     "Compare models": ("compare",),
     "Ask in SQL": ("sql", "macros"),
     "Hand on": ("export", "check"),

@@ -37,6 +37,13 @@ DAMAGE = {
         "update activations set q = -q where feature_id = 3",
         "update activations set q = null where feature_id = 3",
     ],
+    "categories_sound": [
+        "insert into categories from categories where word = 'monday'",
+        "update categories set word = 'Monday' where word = 'monday'",
+        "update categories set category = ' ' where word = 'monday'",
+        "update categories set source = null where word = 'monday'",
+        "insert into non_concepts values ('-')",
+    ],
     "comparisons_sound": [
         "update comparisons set role = 'best'",
         "update comparisons set n = 1000",

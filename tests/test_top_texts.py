@@ -10,7 +10,6 @@ import pytest
 
 import atlas
 from atlas import Atlas
-from atlas.compare import top_texts as module
 from atlas.compare.top_texts import top_texts
 from atlas.errors import BadInput
 from tests.synthetic import DEAD, SAES, build_synthetic
@@ -55,14 +54,16 @@ def test_texts_are_those_of_the_strongest(store: Atlas, over: str, n: int) -> No
         assert top_texts(store.cursor(), sae_id, over, n) == reference(store, sae_id, over, n)
 
 
-@pytest.mark.parametrize("spare", [1, 2])
-def test_many_tokens_of_one_word_leave_room_for_others(
-    store: Atlas, monkeypatch: pytest.MonkeyPatch, spare: int
-) -> None:
+def test_many_tokens_of_one_word_leave_room_for_others(tmp_path: Path) -> None:
     """Where the strongest tokens lie in too few words, all of the feature's words are compared."""
-    monkeypatch.setattr(module, "_SPARE", spare)
-    characters = SAES.index("toy-c/2-resid_post")
-    assert top_texts(store.cursor(), characters) == reference(store, characters, "words", 5)
+    path = build_synthetic(tmp_path / "long.atlas", documents=40)
+    with atlas.open(path, write=True) as long:
+        long.execute(
+            "update tokens set word = 0 where token in (select token from activations where"
+            " feature_id = 3 order by q desc limit 85)"
+        )
+        assert long.row("select count(*) from activations where feature_id = 3")[0] > 90
+        assert top_texts(long.cursor(), 0) == reference(long, 0, "words", 5)
 
 
 def test_of_equally_strong_ones_the_earlier_count(tmp_path: Path) -> None:
