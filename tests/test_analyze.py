@@ -15,19 +15,18 @@ from hypothesis import strategies as st
 
 import atlas
 from atlas.errors import BadInput
-from atlas.ingest.describing.analyze import (
+from atlas.ingest.describing.analyze import SCHEMAS, analyze_sae
+from atlas.ingest.describing.examples import strength_order
+from atlas.ingest.describing.lens import Lens
+from atlas.ingest.describing.statistics import (
     QUANTILES,
-    SCHEMAS,
     TOP_FORMS,
     TOP_TOKENS,
-    analyze_sae,
     feature_sums,
     token_stats,
     word_entries,
     word_stats,
 )
-from atlas.ingest.describing.examples import strength_order
-from atlas.ingest.describing.lens import Lens
 from atlas.ingest.measuring.geometry import max_cosines
 from atlas.ingest.measuring.parts import Block
 from atlas.ingest.measuring.segments import group_entries, stable_order, top_per_group

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlas.ingest.describing.analyze import MeasuredCorpus, word_entries
+from atlas.ingest.describing.analyze import MeasuredCorpus
 from atlas.ingest.describing.labels import Label
+from atlas.ingest.describing.statistics import word_entries
 from tests.measured import block_of, make_corpus
 
 NAMES = ["Lily", "Tom", "Sam"]
