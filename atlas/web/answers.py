@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from atlas.web.communities import communities, community
 from atlas.web.comparisons import heatmap, pairs
 from atlas.web.features import feature, neighbours, search
 from atlas.web.given import Given
+from atlas.web.graph import graph
+from atlas.web.lineage import edge, flow, lineage
 from atlas.web.overview import overview
 from atlas.web.viewed import Connection, Viewed
 
@@ -20,6 +23,12 @@ GETS: dict[str, Answer] = {
     "/api/neighbours": neighbours,
     "/api/heatmap": heatmap,
     "/api/pairs": pairs,
+    "/api/graph": graph,
+    "/api/lineage": lineage,
+    "/api/flow": flow,
+    "/api/edge": edge,
+    "/api/communities": communities,
+    "/api/community": community,
 }
 
 POSTS: dict[str, Answer] = {}
