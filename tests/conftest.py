@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.planted_layers import PlantedLayers
 
 # Models of a few thousand weights run several times faster on one thread, and on a machine that is
 # busy with something else many times. Read by torch when a test imports it, and by processes.
@@ -35,3 +39,11 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.synthetic import build_synthetic
 
     return build_synthetic(tmp_path_factory.mktemp("toy") / "toy.atlas")
+
+
+@pytest.fixture(scope="session")
+def layers(tmp_path_factory: pytest.TempPathFactory) -> PlantedLayers:
+    """Layers with planted relations between their features; for reading only."""
+    from tests.planted_layers import build_layers
+
+    return build_layers(tmp_path_factory.mktemp("layers") / "layers.atlas")
