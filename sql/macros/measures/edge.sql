@@ -1,0 +1,145 @@
+-- All measures of two features with confidence intervals, from their activations. One row.
+--
+-- For any two features, linked or not: over the tokens of a common tokenizer, else over words, where
+-- each has the largest activation over the word's tokens. See relation() for words in every case.
+-- n, n_a, n_b, n_both: units in all, and those on which A, B and both are active
+-- pearson, jaccard, sufficiency, necessity, mutual_information, activation_cosine: see each macro
+-- decoder_cosine: null unless both directions live in one space
+-- pearson_low … necessity_high: confidence intervals; see pearson_interval and share_interval
+--
+-- feature_a, feature_b: name or id
+-- above: share of a feature's maximum that it must exceed to count as active, 0.2 in edges_strong;
+-- Pearson's r and the activation cosine are of the activations themselves whatever it is
+-- confidence: share of such intervals that hold the true value
+--
+--     from edge('stdlib-a/1-resid_post/12', 'stdlib-a/3-resid_post/2')
+--
+--     select n_both, sufficiency from edge('stdlib-a/1-resid_post/12', 'stdlib-a/3-resid_post/2', above := 0.2)
+create or replace macro edge(feature_a, feature_b, above := 0.0, confidence := 0.95) as table
+with
+asked as (
+    select
+        feature_id(feature_a) as id_a,
+        feature_id(feature_b) as id_b
+),
+two as (
+    select
+        asked.id_a,
+        asked.id_b,
+        a.max_q as max_a,
+        b.max_q as max_b,
+        names_a.feature as name_a,
+        names_b.feature as name_b,
+        if(model_a.tokenizer_id = model_b.tokenizer_id, 'tokens', 'words') as over,
+        _over_units(over, tokenizers.n_tokens, corpora.n_words) as n
+    from asked
+    join features as a on a.feature_id = asked.id_a
+    join features as b on b.feature_id = asked.id_b
+    join feature_names as names_a on names_a.feature_id = asked.id_a
+    join feature_names as names_b on names_b.feature_id = asked.id_b
+    join saes as sae_a on sae_a.sae_id = a.sae_id
+    join saes as sae_b on sae_b.sae_id = b.sae_id
+    join models as model_a on model_a.model_id = sae_a.model_id
+    join models as model_b on model_b.model_id = sae_b.model_id
+    join tokenizers on tokenizers.tokenizer_id = model_a.tokenizer_id
+    join corpora on corpora.corpus_id = 0
+),
+units_a as (
+    select
+        _over_units(two.over, tokens.token, tokens.word) as unit,
+        max(activations.q)::bigint as q,
+        max(activations.q) > above * any_value(two.max_a) as active
+    from two
+    join activations on activations.feature_id = two.id_a
+    join tokens on tokens.token = activations.token
+    group by all
+),
+units_b as (
+    select
+        _over_units(two.over, tokens.token, tokens.word) as unit,
+        max(activations.q)::bigint as q,
+        max(activations.q) > above * any_value(two.max_b) as active
+    from two
+    join activations on activations.feature_id = two.id_b
+    join tokens on tokens.token = activations.token
+    group by all
+),
+sums_a as (
+    select
+        count(*) filter (active) as n_a,
+        coalesce(sum(q), 0) as sum_a,
+        coalesce(sum(q * q), 0) as sum_a2
+    from units_a
+),
+sums_b as (
+    select
+        count(*) filter (active) as n_b,
+        coalesce(sum(q), 0) as sum_b,
+        coalesce(sum(q * q), 0) as sum_b2
+    from units_b
+),
+joint as (
+    select
+        count(*) filter (units_a.active and units_b.active) as n_both,
+        -- Of the units on which either fires at all: r is of the activations, not of what is active.
+        count(*) as n_firing,
+        coalesce(sum(units_a.q * units_b.q), 0) as sum_ab
+    from units_a
+    join units_b on units_b.unit = units_a.unit
+),
+fired as (
+    select
+        (select count(*) from units_a) + (select count(*) from units_b) - joint.n_firing as n_either
+    from joint
+),
+measured as (
+    select
+        two.*,
+        sums_a.n_a,
+        sums_b.n_b,
+        joint.n_both,
+        fired.n_either,
+        pearson(
+            two.n, sums_a.sum_a, sums_b.sum_b, sums_a.sum_a2, sums_b.sum_b2, joint.sum_ab
+        ) as pearson,
+        activation_cosine(sums_a.sum_a2, sums_b.sum_b2, joint.sum_ab) as activation_cosine
+    from two
+    cross join sums_a
+    cross join sums_b
+    cross join joint
+    cross join fired
+),
+limits as (
+    select
+        measured.*,
+        pearson_interval(pearson, n_either, confidence) as of_pearson,
+        share_interval(n_both, n_a + n_b - n_both, confidence) as of_jaccard,
+        share_interval(n_both, n_a, confidence) as of_sufficiency,
+        share_interval(n_both, n_b, confidence) as of_necessity
+    from measured
+)
+select
+    name_a as feature_a,
+    name_b as feature_b,
+    over,
+    n,
+    n_a,
+    n_b,
+    n_both,
+    pearson,
+    jaccard(n_a, n_b, n_both) as jaccard,
+    sufficiency(n_a, n_both) as sufficiency,
+    necessity(n_b, n_both) as necessity,
+    mutual_information(n, n_a, n_b, n_both) as mutual_information,
+    activation_cosine,
+    decoder_cosine(id_a, id_b) as decoder_cosine,
+    ---------- confidence intervals
+    of_pearson.low as pearson_low,
+    of_pearson.high as pearson_high,
+    of_jaccard.low as jaccard_low,
+    of_jaccard.high as jaccard_high,
+    of_sufficiency.low as sufficiency_low,
+    of_sufficiency.high as sufficiency_high,
+    of_necessity.low as necessity_low,
+    of_necessity.high as necessity_high
+from limits;
