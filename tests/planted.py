@@ -30,7 +30,7 @@ class PlantedSide(Side):
     ) -> None:
         """texts: (n_units,), by which features have top texts; excluded: the non-concepts."""
         self.activity = activity
-        self.choosing = np.arange(activity.n_units) // DOCUMENT % 2 == 0
+        self.document = np.arange(activity.n_units) // DOCUMENT
         self.tokenizer = "planted"
         if texts is not None:
             self.top_texts = [top_texts(activity, i, texts) for i in range(activity.d_sae)]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from atlas.compare.chance import null_best, p_values, q_values
+from atlas.compare.activity import Activity
+from atlas.compare.chance import null_best, p_values, q_values, shifted
 from atlas.compare.pairing import pair
 from atlas.compare.products import best_partners
 from atlas.compare.settings import PairingSettings
@@ -91,20 +92,62 @@ def test_the_null_of_rates_alone_is_made_of_features_alike():
     np.testing.assert_allclose(p, [1, 1 / 1001])
 
 
+@pytest.mark.parametrize("lasting", [1.0, 0.5])
+def test_p_is_uniform_of_features_that_last_through_documents(lasting):
+    """Documents of 30 to 170 units; a feature is on in some, on all or half of their units."""
+    p: list[np.ndarray] = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        length = rng.integers(30, 170, 150)
+        document = np.repeat(np.arange(150), length)
+        a, b = (_lasting(rng, document, lasting) for _ in range(2))
+        everyone = np.ones(150, bool)
+        nulls = null_best(a, b, document, 1, everyone, everyone, 20, seed, Silent())
+        best = best_partners(a, b, 1)
+        paired = np.flatnonzero(best.partner_a >= 0)
+        p.append(p_values(nulls, a.n_active, everyone, paired, best.r_a[paired]))
+    together = np.concatenate(p)
+    for level in (0.01, 0.05, 0.1, 0.2):
+        limit = level + 3 * np.sqrt(level / len(together))
+        assert (together <= level).mean() < limit
+    assert (together <= 0.2).mean() > 0.08
+
+
+def _lasting(rng: np.random.Generator, document: np.ndarray, lasting: float) -> Activity:
+    columns = []
+    for _ in range(150):
+        on = rng.random(document[-1] + 1) < np.exp(rng.uniform(np.log(0.03), np.log(0.3)))
+        (unit,) = (on[document] & (rng.random(len(document)) < lasting)).nonzero()
+        columns.append((unit, np.round(1024 * rng.lognormal(size=len(unit))) + 1))
+    return activity_of(columns, len(document))
+
+
+def test_a_shift_lets_each_document_meet_another():
+    length = np.array([5, 1, 9, 3, 7])
+    document = np.repeat([0, 2, 4, 6, 8], length)
+    for seed in range(20):
+        meets = shifted(document, np.random.default_rng(seed))
+        offsets = set()
+        for index, one in enumerate(np.unique(document)):
+            units = meets[document == one]
+            (other,) = set(document[units])  # one, whole, in its order, round its end
+            offsets.add((other // 2 - index) % 5)
+            assert len(set(units)) == min(len(units), length[other // 2])
+            assert set(np.diff(units)) <= {1, 1 - length[other // 2]}
+        assert len(offsets) == 1
+        assert 0 not in offsets
+    alone = shifted(np.zeros(100, int), np.random.default_rng(0))
+    assert sorted(alone) == list(range(100))
+    assert 5 <= alone[0] <= 95
+
+
 def test_shifts_keep_everything_but_the_relation():
     it = planted(100, 0, 20_000, rates=(1e-2, 1e-1), seed=4)
     everyone = np.ones(100, bool)
     a, b = it.a.activity, it.b.activity
-    nulls = null_best(a, b, 5, everyone, everyone, 10, 0, Silent())
+    ask = (a, b, it.a.document, 5, everyone, everyone, 10)
+    nulls = null_best(*ask, 0, Silent())
     assert nulls.shape == (10, 100)
     assert nulls.max() < 0.3 < best_partners(a, b, 5).r_a.min()
-    again = null_best(a, b, 5, everyone, everyone, 10, 0, Silent())
-    assert np.array_equal(nulls, again)
-    other = null_best(a, b, 5, everyone, everyone, 10, 1, Silent())
-    assert not np.array_equal(nulls, other)
-
-
-def test_a_corpus_of_few_units_has_few_shifts():
-    a = activity_of([(np.arange(0, 10, 2), np.arange(1, 6))], 10)
-    everyone = np.ones(1, bool)
-    assert null_best(a, a, 1, everyone, everyone, 50, 0, Silent()).shape == (9, 1)
+    assert np.array_equal(nulls, null_best(*ask, 0, Silent()))
+    assert not np.array_equal(nulls, null_best(*ask, 1, Silent()))

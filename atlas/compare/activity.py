@@ -119,23 +119,19 @@ def read_activity(con: duckdb.DuckDBPyConnection, sae_id: int, over: Over) -> Ac
     return Activity(found.n_rows, found.indptr, found.row, found.q)
 
 
-def choosing_units(con: duckdb.DuckDBPyConnection, over: Over, sae_id: int) -> NDArray[np.bool_]:
-    """(n_units,): True on the units of 'explain' documents (even ids), which choose pairs.
-
-    The others, as in every score of the atlas, are held out.
-    """
-    query = "select document_id % 2 = 0 as chooses from words order by word"
+def read_documents(con: duckdb.DuckDBPyConnection, sae_id: int, over: Over) -> NDArray[np.int64]:
+    """(n_units,), ascending: the document_id of each unit of `read_activity`."""
+    query = "select document_id from words order by word"
     if over == "tokens":
-        query = """
-            select tokens.document_id % 2 = 0 as chooses
+        query = f"""
+            select tokens.document_id
             from saes
             join models using (model_id)
             join tokenizers using (tokenizer_id)
             join tokens
                 on tokens.token between tokenizers.first_token
                 and tokenizers.first_token + tokenizers.n_tokens - 1
-            where saes.sae_id = $sae_id
+            where saes.sae_id = {sae_id:d}
             order by tokens.token
         """
-    given: dict[str, Any] = {"sae_id": sae_id} if over == "tokens" else {}
-    return np.asarray(con.execute(query, given).fetchnumpy()["chooses"], bool)
+    return np.asarray(con.execute(query).fetchnumpy()["document_id"], np.int64)

@@ -1,11 +1,13 @@
 """How likely a pair's correlation is by chance: the null of unrelated, equally rare features.
 
 Among thousands of candidates the best correlation is high even if nothing is related, and the
-higher the rarer a feature is. So B's units are shifted against A's, round the end, by random
-offsets: this breaks every relation and keeps each feature's rate, strengths and runs (neighbouring
-units are alike), and B's co-activations. Under each shift every feature of A gets its best partner
-by the same rules as the pairs did. What features nearest in rate get, over all shifts, is a pair's
-null.
+higher the rarer a feature is. So B's documents are shifted against A's, round the end, by random
+numbers of documents, and each document's units by a random number of units, round its end. This
+breaks every relation and keeps each feature's rate, its strengths and its memory: activations come
+in runs, and in documents of one subject. (A shift of all units at once would split the documents:
+features that last through them would meet more evenly than by chance, and had too small a p.)
+Under each shift every feature of A gets its best partner by the same rules as the pairs did. What
+features nearest in rate get, over all shifts, is a pair's null.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _ALIKE = 50
 """Features nearest in rate whose nulls stand behind each p: with 20 shifts, p is 0.001 at least."""
 
 _MARGIN = 0.05
-"""Share of the units at either end that no shift is taken from: features have a memory."""
+"""Least shift, as a share of what is shifted: neighbouring documents may be of one subject."""
 
 _PAIRS_AT_ONCE = 4096
 
@@ -34,6 +36,7 @@ _PAIRS_AT_ONCE = 4096
 def null_best(
     a: Activity,
     b: Activity,
+    document: NDArray[np.int64],
     min_joint: int,
     take_a: Mask,
     take_b: Mask,
@@ -43,19 +46,44 @@ def null_best(
 ) -> Reals:
     """(shifts, d_a): r of each A-feature's best partner under each shift of B; 0 if it has none.
 
-    Fewer shifts where there are not as many offsets.
+    document: (n_units,), ascending: the document of each unit.
     """
-    low, high = int(_MARGIN * a.n_units), int((1 - _MARGIN) * a.n_units)
-    offsets = np.arange(max(low, 1), high + 1)
     rng = np.random.default_rng(seed)
-    offsets = rng.choice(offsets, min(shifts, len(offsets)), replace=False)
-    found = np.zeros((len(offsets), a.d_sae))
-    with progress.task("chance of pairs", len(offsets), "shifts") as task:
-        for row, offset in zip(found, offsets.tolist(), strict=True):
-            best = best_partners(a, b, min_joint, take_a=take_a, take_b=take_b, shift=offset)
+    found = np.zeros((shifts, a.d_sae))
+    if not take_a.any():
+        return found
+    with progress.task("chance of pairs", shifts, "shifts") as task:
+        for row in found:
+            best = best_partners(
+                a, b, min_joint, take_a=take_a, take_b=take_b, meets=shifted(document, rng)
+            )
             row[:] = np.nan_to_num(best.r_a)
             task.advance()
     return found
+
+
+def shifted(document: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """(n_units,): the unit of B that each unit of A meets under one random shift.
+
+    Each document meets another, from a random unit on, which is repeated where it is the shorter
+    one. A single document is shifted against itself.
+    """
+    _, first, length = np.unique(document, return_index=True, return_counts=True)
+    n = len(first)
+    if n > 1:
+        other = (np.arange(n) + _offset(n, rng)) % n
+        start = rng.integers(0, length[other])
+    else:
+        other, start = np.zeros(1, np.int64), np.array([_offset(len(document), rng)])
+    of = np.repeat(np.arange(n), length)
+    position = np.arange(len(document)) - first[of]
+    return first[other][of] + (position + start[of]) % length[other][of]
+
+
+def _offset(n: int, rng: np.random.Generator) -> int:
+    """Of a shift of n things round the end; 0 only where there is but one."""
+    low = max(round(_MARGIN * n), 1)
+    return int(rng.integers(low, max(n - low, low), endpoint=True))
 
 
 def p_values(

@@ -32,7 +32,7 @@ def _compiled(loop: Loop) -> Loop:
 
 @_compiled
 def _sums(
-    i: int, n_units: int, back: int,
+    i: int, meets: Indices,
     indptr_a: Places, unit_a: Indices, q_a: Ints,
     indptr_b: Places, feature_b: Indices, q_b: Ints,
     scratch: Longs, touched: Indices,
@@ -41,13 +41,11 @@ def _sums(
 
     `scratch` (d_b, 2), zero before, gathers Σq_a·q_b and the units in common: side by side, as both
     are needed at once. `touched` (d_b + 1,) lists the rows in use, whose number is returned.
-    back: unit u of A meets unit u + back of B, round the end.
+    meets: (n_units,), the unit of B that each unit of A is compared with.
     """
     n_touched = np.uint64(0)
     for entry in range(indptr_a[i], indptr_a[i + 1]):
-        unit = np.uint64(unit_a[entry]) + np.uint64(back)
-        if unit >= np.uint64(n_units):
-            unit -= np.uint64(n_units)
+        unit = np.uint64(meets[unit_a[entry]])
         q = np.int64(q_a[entry])
         for at in range(indptr_b[unit], indptr_b[unit + np.uint64(1)]):
             j = feature_b[at]
@@ -61,7 +59,7 @@ def _sums(
 
 @_compiled
 def best_partners(
-    first: int, last: int, n_units: int, back: int, min_joint: int,
+    first: int, last: int, meets: Indices, min_joint: int,
     indptr_a: Places, unit_a: Indices, q_a: Ints, sum_a: Reals, inverse_norm_a: Reals,
     indptr_b: Places, feature_b: Indices, q_b: Ints, sum_b: Reals, inverse_norm_b: Reals,
     scratch: Longs, touched: Indices,
@@ -73,12 +71,13 @@ def best_partners(
     Features whose inverse norm is given as 0 have no partners and are nobody's. `scratch` and
     `touched` as in `_sums`; `scratch` is zero again afterwards.
     """
+    n = np.float64(len(meets))
     for i in range(first, last):
         scale = inverse_norm_a[i]
         if scale == 0.0:
             continue
         n_touched = _sums(
-            i, n_units, back, indptr_a, unit_a, q_a, indptr_b, feature_b, q_b, scratch, touched
+            i, meets, indptr_a, unit_a, q_a, indptr_b, feature_b, q_b, scratch, touched
         )
         best, partner, common = 0.0, -1, 0
         for at in range(n_touched):
@@ -88,7 +87,7 @@ def best_partners(
             scratch[j, 1] = 0
             if n_both < min_joint:
                 continue
-            covariance = np.float64(n_units) * sum_ab - sum_a[i] * sum_b[j]
+            covariance = n * sum_ab - sum_a[i] * sum_b[j]
             r = covariance * scale * inverse_norm_b[j]
             if r > best or (r == best and j < partner):
                 best, partner, common = r, j, n_both
@@ -98,25 +97,50 @@ def best_partners(
 
 
 @_compiled
+def _keep(r: Reals, partner: Ints, n: int, value: float, j: int) -> None:
+    """Add to a heap of n values, the least one first; where no place is left, that one goes.
+
+    By hand, as NumPy's partition takes six seconds to compile.
+    """
+    at = n
+    if n < len(r):
+        while at > 0 and r[(at - 1) // 2] > value:
+            r[at], partner[at] = r[(at - 1) // 2], partner[(at - 1) // 2]
+            at = (at - 1) // 2
+    elif value <= r[0]:
+        return
+    else:
+        at = 0
+        while 2 * at + 1 < n:
+            child = 2 * at + 1
+            child += child + 1 < n and r[child + 1] < r[child]
+            if r[child] >= value:
+                break
+            r[at], partner[at] = r[child], partner[child]
+            at = child
+    r[at], partner[at] = value, j
+
+
+@_compiled
 def candidates(
-    first: int, last: int, n_units: int, min_joint: int,
+    first: int, last: int, meets: Indices, min_joint: int,
     indptr_a: Places, unit_a: Indices, q_a: Ints, sum_a: Reals, inverse_norm_a: Reals,
     indptr_b: Places, feature_b: Indices, q_b: Ints, sum_b: Reals, inverse_norm_b: Reals,
-    scratch: Longs, touched: Indices, r_all: Reals, j_all: Indices,
+    scratch: Longs, touched: Indices,
     partner: Ints, r: Reals, n_found: Longs,
 ) -> None:  # fmt: skip
     """The partners with r > 0 of the A-features `first` … `last` − 1: the strongest, unordered.
 
     `partner` and `r` (d_a, most) take as many as they hold; `n_found` (d_a,) tells how many there
-    are. `r_all` and `j_all` (d_b,) are scratch, as are `scratch` and `touched` of `_sums`.
+    are. The others as of `best_partners`.
     """
-    most = partner.shape[1]
+    n = np.float64(len(meets))
     for i in range(first, last):
         scale = inverse_norm_a[i]
         if scale == 0.0:
             continue
         n_touched = _sums(
-            i, n_units, 0, indptr_a, unit_a, q_a, indptr_b, feature_b, q_b, scratch, touched
+            i, meets, indptr_a, unit_a, q_a, indptr_b, feature_b, q_b, scratch, touched
         )
         found = 0
         for at in range(n_touched):
@@ -124,21 +148,11 @@ def candidates(
             sum_ab, n_both = scratch[j, 0], scratch[j, 1]
             scratch[j, 0] = 0
             scratch[j, 1] = 0
-            covariance = np.float64(n_units) * sum_ab - sum_a[i] * sum_b[j]
-            if n_both >= min_joint and covariance * inverse_norm_b[j] > 0.0:
-                r_all[found], j_all[found] = covariance * scale * inverse_norm_b[j], j
+            value = (n * sum_ab - sum_a[i] * sum_b[j]) * scale * inverse_norm_b[j]
+            if n_both >= min_joint and value > 0.0:
+                _keep(r[i], partner[i], min(found, r.shape[1]), value, j)
                 found += 1
         n_found[i] = found
-        least = 0.0
-        if found > most:
-            least = np.partition(r_all[:found], found - most)[found - most]
-        kept = 0
-        for strict in (True, False):  # those as strong as the weakest one only fill up
-            for at in range(found):
-                stronger = r_all[at] > least
-                if kept < most and (stronger if strict else r_all[at] == least):
-                    partner[i, kept], r[i, kept] = j_all[at], r_all[at]
-                    kept += 1
 
 
 @_compiled

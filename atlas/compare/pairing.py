@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.activations import Over
-from atlas.compare.activity import Activity, choosing_units, read_activity
+from atlas.compare.activity import Activity, read_activity, read_documents
 from atlas.compare.assignment import best_assignment
 from atlas.compare.chance import null_best, p_values, q_values
 from atlas.compare.lan2024 import published_pairs
@@ -78,9 +78,17 @@ class Side:
         return self.read(lambda con: read_activity(con, self.sae_id, self.over))
 
     @cached_property
+    def document(self) -> Rows:
+        """(n_units,), ascending: each unit's document."""
+        return self.read(lambda con: read_documents(con, self.sae_id, self.over))
+
+    @cached_property
     def choosing(self) -> Mask:
-        """(n_units,): whether a unit's document chooses pairs."""
-        return self.read(lambda con: choosing_units(con, self.over, self.sae_id))
+        """(n_units,): whether a unit's document chooses pairs: 'explain' documents, of even ids.
+
+        The others, as in every score of the atlas, are held out.
+        """
+        return cast("Mask", self.document % 2 == 0)
 
     @cached_property
     def chosen(self) -> Activity:
@@ -181,7 +189,15 @@ def _by_choice(
             ia, ib = ia[mutual], ib[mutual]
     r_chosen = _r(a.chosen, b.chosen, ia, ib)
     nulls = null_best(
-        a.chosen, b.chosen, min_joint, take_a, take_b, settings.shifts, settings.seed, progress
+        a.chosen,
+        b.chosen,
+        a.document[a.choosing],
+        min_joint,
+        take_a,
+        take_b,
+        settings.shifts,
+        settings.seed,
+        progress,
     )
     p = p_values(nulls, a.chosen.n_active, take_a, ia, r_chosen)
     return _pairs(

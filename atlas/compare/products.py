@@ -22,6 +22,9 @@ from atlas.compare.activity import Activity
 _BLOCKS_PER_THREAD = 8
 """Blocks differ in work; with several each, no thread waits long for the last one."""
 
+_ROUNDING = 1e-9
+"""A variance below this share of the mean square may be nothing but rounding."""
+
 
 class Best(NamedTuple):
     """Each feature's best partner in the other SAE: the largest r > 0 with enough units in common.
@@ -58,7 +61,7 @@ def best_partners(
     *,
     take_a: NDArray[np.bool_] | None = None,
     take_b: NDArray[np.bool_] | None = None,
-    shift: int = 0,
+    meets: NDArray[np.int64] | None = None,
     threads: int | None = None,
 ) -> Best:
     """The best partner of every feature of A in B, and of every feature of B in A.
@@ -66,14 +69,15 @@ def best_partners(
     a, b: activations on the same units.
     min_joint: units on which both must be active.
     take_a, take_b: (d_sae,), features that may be paired; all unless given.
-    shift: compare unit u of B with unit (u + shift) mod n of A.
+    meets: (n_units,), the unit of B that each unit of A is compared with; the same unless given.
     threads: all cores unless given; the result does not depend on it.
     """
     from atlas.compare import loops
 
     threads = threads or os.cpu_count() or 1
-    norm_a, norm_b = _norms(a, min_joint, take_a), _norms(b, min_joint, take_b)
-    sum_a, sum_b = a.sum_q.astype(np.float64), b.sum_q.astype(np.float64)
+    sum_a, norm_a = _moments(a, min_joint, take_a)
+    sum_b, norm_b = _moments(b, min_joint, take_b, meets)
+    met = _met(a, meets)
     partner_a, r_a, n_both_a = _nothing(a.d_sae)
 
     def run(blocks: Callable[[], tuple[int, int] | None]) -> Any:
@@ -82,13 +86,13 @@ def best_partners(
         partner_b, r_b, n_both_b = _nothing(b.d_sae)
         while block := blocks():
             loops.best_partners(
-                *block, a.n_units, -shift % max(a.n_units, 1), min_joint,
+                *block, met, min_joint,
                 *_by_feature(a), sum_a, norm_a, *_by_unit(b), sum_b, norm_b,
                 scratch, touched, partner_a, r_a, n_both_a, partner_b, r_b, n_both_b,
             )  # fmt: skip
         return partner_b, r_b, n_both_b
 
-    partner_b, r_b, n_both_b = _merged(_in_blocks(run, _work(a, b), threads))
+    partner_b, r_b, n_both_b = _merged(_in_blocks(run, _work(a, b, met), threads))
     r_a[partner_a < 0] = np.nan
     r_b[partner_b < 0] = np.nan
     return Best(partner_a, _clipped(r_a), n_both_a, partner_b, _clipped(r_b), n_both_b)
@@ -111,23 +115,25 @@ def candidates(
     from atlas.compare import loops
 
     most = min(most, b.d_sae)
-    norm_a, norm_b = _norms(a, min_joint, take_a), _norms(b, min_joint, take_b)
-    sum_a, sum_b = a.sum_q.astype(np.float64), b.sum_q.astype(np.float64)
+    (sum_a, norm_a), (sum_b, norm_b) = (
+        _moments(a, min_joint, take_a),
+        _moments(b, min_joint, take_b),
+    )
+    met = _met(a)
     partner, r = np.empty((a.d_sae, most), np.int32), np.empty((a.d_sae, most))
     n_found = np.zeros(a.d_sae, np.int64)
 
     def run(blocks: Callable[[], tuple[int, int] | None]) -> None:
         scratch = np.zeros((b.d_sae, 2), np.int64)
         touched = np.empty(b.d_sae + 1, np.uint32)
-        r_all, j_all = np.empty(b.d_sae), np.empty(b.d_sae, np.uint32)
         while block := blocks():
             loops.candidates(
-                *block, a.n_units, min_joint,
+                *block, met, min_joint,
                 *_by_feature(a), sum_a, norm_a, *_by_unit(b), sum_b, norm_b,
-                scratch, touched, r_all, j_all, partner, r, n_found,
+                scratch, touched, partner, r, n_found,
             )  # fmt: skip
 
-    _in_blocks(run, _work(a, b), threads or os.cpu_count() or 1)
+    _in_blocks(run, _work(a, b, met), threads or os.cpu_count() or 1)
     kept = np.arange(most) < n_found[:, None]
     ia, column = np.nonzero(kept)
     ib = partner[ia, column].astype(np.int64)
@@ -193,12 +199,32 @@ def correlation_matrix(
     return out
 
 
-def _norms(side: Activity, min_joint: int, take: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """`inverse_norm`, but 0 also for features that cannot be paired, which makes their r 0."""
+def _moments(
+    side: Activity,
+    min_joint: int,
+    take: NDArray[np.bool_] | None,
+    meets: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Σq and `inverse_norm` over the units that `meets` names, as often as it names them.
+
+    The norm is 0 also of features that cannot be paired, which makes their r 0.
+    """
+    total, inverse_norm = side.sum_q.astype(np.float64), side.inverse_norm
+    if meets is not None:
+        q = np.bincount(meets, minlength=side.n_units)[side.unit] * side.q
+        total = np.diff(_before(q)[side.indptr]).astype(np.float64)
+        squares = side.n_units * np.diff(_before(q * side.q)[side.indptr]).astype(np.float64)
+        spread = squares - np.square(total)
+        varies = (inverse_norm > 0) & (spread > _ROUNDING * squares)
+        inverse_norm = np.where(varies, 1.0 / np.sqrt(np.where(varies, spread, 1.0)), 0.0)
     usable = side.n_active >= min_joint
     if take is not None:
         usable &= take
-    return np.where(usable, side.inverse_norm, 0.0)
+    return total, np.where(usable, inverse_norm, 0.0)
+
+
+def _met(a: Activity, meets: NDArray[np.int64] | None = None) -> NDArray[np.uint32]:
+    return np.arange(a.n_units, dtype=np.uint32) if meets is None else meets.astype(np.uint32)
 
 
 def _by_feature(side: Activity) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -212,9 +238,9 @@ def _by_unit(side: Activity) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     return indptr.view(np.uint64), feature.view(np.uint32), q
 
 
-def _work(a: Activity, b: Activity) -> NDArray[np.int64]:
+def _work(a: Activity, b: Activity, met: NDArray[np.uint32]) -> NDArray[np.int64]:
     """(d_a + 1,): pairs of entries before each A-feature, and in all."""
-    return _before(np.diff(b.by_unit.indptr)[a.unit])[a.indptr]
+    return _before(np.diff(b.by_unit.indptr)[met][a.unit])[a.indptr]
 
 
 def _nothing(n: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
