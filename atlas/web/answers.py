@@ -12,6 +12,7 @@ from atlas.web.given import Given
 from atlas.web.graph import graph
 from atlas.web.lineage import edge, flow, lineage
 from atlas.web.overview import overview
+from atlas.web.sentence import sentence
 from atlas.web.viewed import Connection, Viewed
 
 Answer = Callable[[Viewed, Connection, Given], dict[str, Any]]
@@ -31,4 +32,6 @@ GETS: dict[str, Answer] = {
     "/api/community": community,
 }
 
-POSTS: dict[str, Answer] = {}
+POSTS: dict[str, Answer] = {
+    "/api/sentence": sentence,
+}
