@@ -13,6 +13,15 @@ from atlas.session import Atlas, Comparison, Hit
 from atlas.session import create_atlas as create
 from atlas.session import open_atlas as open
 
-__all__ = ["Atlas", "AtlasError", "Comparison", "FeatureCard", "Hit", "__version__", "create", "open"]
+__all__ = [
+    "Atlas",
+    "AtlasError",
+    "Comparison",
+    "FeatureCard",
+    "Hit",
+    "__version__",
+    "create",
+    "open",
+]
 
 __version__ = "0.1.0"

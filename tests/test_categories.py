@@ -361,3 +361,12 @@ def test_empaths_file_is_read(shared_data: Path) -> None:
     lists = read_lists(shared_data / "words" / "empath" / "categories.tsv")
     assert len(lists) == 194
     assert "salary" in lists["money"]
+
+
+def test_a_category_cannot_be_called_all(planted: Path, tmp_path: Path) -> None:
+    path, file = tmp_path / "mine.atlas", tmp_path / "mine.tsv"
+    shutil.copyfile(planted, path)
+    file.write_text("all\teverything\n", "utf-8")
+    assert told(invoke("categories", path, "--add", file)).startswith(
+        "A category of mine.tsv is called 'all', which stands for all features"
+    )

@@ -101,7 +101,7 @@ def test_no_draws_no_nulls(store: atlas.Atlas) -> None:
 def test_a_measure_with_memory_by_the_square_takes_some_pairs(
     store: atlas.Atlas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atlas.compare.comparer._MOST", 10)
+    monkeypatch.setattr("atlas.compare.question._MOST", 10)
     svcca, rsa = Comparer(store.cursor).measure(A, B, ["svcca", "rsa"], FEW, QUICK)
     assert rsa.n == 10
     assert svcca.n > 10

@@ -2,7 +2,7 @@
 
 settings                        how features are paired
 activity                        one SAE's activations over words or tokens, as integers
-products                        sums over all pairs of two SAEs' features, by compiled loops
+products, loops                 sums over all pairs of two SAEs' features, by compiled loops
 pairing, assignment, chance     which feature goes with which, and whether it could be chance
 lan2024, sae_match              two published ways to pair
 top_texts, semantic             what features fire on; features of one meaning
@@ -10,5 +10,6 @@ measures                        the measures of paired features by name
 spaces, rsa, kendall            SVCCA, CKA, Procrustes; RSA; and one of its correlations
 prepared, nulls                 values with the pairs shuffled; nulls, p, q, calibration
 grams, entry_loops, eigenvalues what makes thousands of shufflings fast
-comparer, study                 one question answered; many answered, and kept in the atlas
+question, comparer              one set of pairs measured; one question about two SAEs answered
+kept, study                     answers in the atlas's tables; many questions answered and kept
 """

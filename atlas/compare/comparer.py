@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atlas.activations import Over
-from atlas.compare.activity import Activity
-from atlas.compare.measures import Metric, Prepared, has_direction, metric
-from atlas.compare.nulls import Null, calibrated, permutation_nulls, subset_nulls
+from atlas.compare.measures import Metric, metric
 from atlas.compare.pairing import Pairs, Side, pair, read_side
-from atlas.compare.products import correlation_matrix, correlations
+from atlas.compare.question import FEWEST, Material, Measured, answer
 from atlas.compare.semantic import members
-from atlas.compare.settings import PairingSettings, Tests
+from atlas.compare.settings import WHOLE, PairingSettings, Tests
 from atlas.directions import read_vectors
 from atlas.progress import Progress, Silent
 
@@ -29,14 +25,12 @@ if TYPE_CHECKING:
 
     Connect = Callable[[], duckdb.DuckDBPyConnection]
 
-WHOLE = "all"
-"""The subspace of all features; any other one is a category."""
+_LEAST = 3
+"""Of a feature's five strongest words so many are keywords of its category: most of them. By one
+alone, the published rule, which 'lan2024' keeps, SAEs of a model with shuffled weights have as many
+members as those of the model itself."""
 
-FEWEST = 3
-"""Pairs without which nothing is measured (Lan et al. 2024 ask as many of a subspace)."""
-
-_MOST = 6000
-"""Pairs drawn at random, at most, for a measure that takes memory by their square."""
+_LEAST_AS_PUBLISHED = 1
 
 _ENTRIES_KEPT = 100_000_000
 """Activations of SAEs held in memory at a time."""
@@ -53,28 +47,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A metric of the paired features of two SAEs, and chance beside it."""
-
-    metric: str
-    value: float
-    """NaN where there were fewer than `FEWEST` pairs."""
-    n: int
-    """Pairs measured."""
-    null: Null | None = None
-    """With the pairs shuffled."""
-    subset: Null | None = None
-    """Of random features."""
-    dims_a: int | None = None
-    dims_b: int | None = None
-
-    @property
-    def calibrated(self) -> float:
-        """(value - null mean) / (1 - null mean); NaN where that says nothing."""
-        return math.nan if self.null is None else calibrated(self.value, self.null.mean)
-
-
 class Comparer:
     """Pairs and measures in one state of an atlas; safe to use from several threads.
 
@@ -88,13 +60,13 @@ class Comparer:
         self._lock = threading.RLock()
         self._sides: _Recent[tuple[int, Over], Side] = _Recent(_ENTRIES_KEPT)
         self._decoders: _Recent[int, NDArray[np.float32]] = _Recent(_NUMBERS_KEPT)
-        self._members: dict[int, dict[str, Rows]] = {}
+        self._members: dict[tuple[int, int], dict[str, Rows]] = {}
         self._pairs: _Recent[tuple[int, int, PairingSettings, str], Pairs] = _Recent(_PAIRS_KEPT)
         self._measured: _Recent[tuple[Any, ...], Measured] = _Recent(_MEASURED_KEPT)
 
-    def categories(self, a: int, b: int) -> list[str]:
+    def categories(self, a: int, b: int, settings: PairingSettings) -> list[str]:
         """The categories of which both SAEs have at least `FEWEST` features."""
-        ours, theirs = self._members_of(a), self._members_of(b)
+        ours, theirs = self._members_of(a, settings), self._members_of(b, settings)
         return [
             category
             for category in ours
@@ -111,7 +83,8 @@ class Comparer:
     ) -> Pairs:
         """The paired features of two SAEs, given by id.
 
-        subspace: 'all', or a category of the table `categories`, whose features alone are paired.
+        subspace: 'all', or a category of the table `categories`: then the features most of whose
+        strongest words are among its words (with the method 'lan2024', any of them) are paired.
         """
         key = (a, b, settings, subspace)
         with self._lock:
@@ -120,8 +93,8 @@ class Comparer:
                 only: dict[str, Rows] = {}
                 if subspace != WHOLE:
                     nobody = np.empty(0, np.int64)
-                    only["only_a"] = self._members_of(a).get(subspace, nobody)
-                    only["only_b"] = self._members_of(b).get(subspace, nobody)
+                    only["only_a"] = self._members_of(a, settings).get(subspace, nobody)
+                    only["only_b"] = self._members_of(b, settings).get(subspace, nobody)
                 over = settings.over
                 found = pair(
                     self._side(a, over), self._side(b, over), settings, progress=progress, **only
@@ -152,32 +125,38 @@ class Comparer:
             missing = [one for one in chosen if found[one.name] is None]
             if missing:
                 pairs = self.pairs(a, b, settings, subspace, progress)
-                # Measures of one number of pairs share their shufflings.
-                for few in (False, True):
-                    some = [one for one in missing if _is_bounded(one, len(pairs.a)) is few]
-                    if some:
-                        question = _Question(self, a, b, pairs, some, settings, tests, subspace)
-                        for one in question.answer(progress):
-                            found[one.metric] = one
-                            self._measured.put((*asked, one.metric), one, 1)
+                whole = None if subspace == WHOLE else self.pairs(a, b, settings)
+                material = self._material(a, b, missing, settings)
+                seed = settings.seed
+                for one in answer(missing, pairs, whole, material, tests, seed, progress):
+                    found[one.metric] = one
+                    self._measured.put((*asked, one.metric), one, 1)
             return [one for one in found.values() if one is not None]
 
     # -- what is read ---------------------------------------------------------------------------
 
-    def side(self, sae_id: int, over: Over) -> Side:
-        """One SAE's activations."""
-        with self._lock:
-            return self._side(sae_id, over)
+    def _material(
+        self, a: int, b: int, metrics: Sequence[Metric], settings: PairingSettings
+    ) -> Material:
+        ours, theirs = self._side(a, settings.over), self._side(b, settings.over)
+        activities = None
+        if any(one.of_correlations for one in metrics):
+            activities = ours.held_out, theirs.held_out
+            if settings.method == "lan2024":  # whose pairs all documents choose
+                activities = ours.activity, theirs.activity
+        return Material(
+            (self._decoder(a), self._decoder(b)),
+            (ours.activity.n_active > 0, theirs.activity.n_active > 0),
+            activities,
+        )
 
-    def decoder(self, sae_id: int) -> NDArray[np.float32]:
-        """(d_sae, d_out)"""
-        with self._lock:
-            found = self._decoders.get(sae_id)
-            if found is None:
-                with closing(self._connect()) as con:
-                    found = read_vectors(con, "decoder", sae_id)
-                self._decoders.put(sae_id, found, found.size)
-            return found
+    def _decoder(self, sae_id: int) -> NDArray[np.float32]:
+        found = self._decoders.get(sae_id)
+        if found is None:
+            with closing(self._connect()) as con:
+                found = read_vectors(con, "decoder", sae_id)
+            self._decoders.put(sae_id, found, found.size)
+        return found
 
     def _side(self, sae_id: int, over: Over) -> Side:
         found = self._sides.get((sae_id, over))
@@ -186,126 +165,13 @@ class Comparer:
             self._sides.put((sae_id, over), found, len(found.activity.q))
         return found
 
-    def _members_of(self, sae_id: int) -> dict[str, Rows]:
+    def _members_of(self, sae_id: int, settings: PairingSettings) -> dict[str, Rows]:
+        least = _LEAST_AS_PUBLISHED if settings.method == "lan2024" else _LEAST
         with self._lock:
-            if sae_id not in self._members:
+            if (sae_id, least) not in self._members:
                 with closing(self._connect()) as con:
-                    self._members[sae_id] = members(con, sae_id)
-            return self._members[sae_id]
-
-
-class _Question:
-    """Some metrics of one set of pairs, all measured on as many of them."""
-
-    def __init__(
-        self,
-        comparer: Comparer,
-        a: int,
-        b: int,
-        pairs: Pairs,
-        metrics: Sequence[Metric],
-        settings: PairingSettings,
-        tests: Tests,
-        subspace: str,
-    ) -> None:
-        self._comparer, self._a, self._b = comparer, a, b
-        self._metrics, self._settings, self._tests = metrics, settings, tests
-        self._subspace = subspace
-        at: Rows = np.arange(len(pairs.a))
-        if _is_bounded(metrics[0], len(at)):
-            drawn = np.random.default_rng([settings.seed, 2]).choice(at, _MOST, replace=False)
-            at = np.sort(drawn)
-        self._features = self._with_directions(pairs.a[at], pairs.b[at])
-
-    def answer(self, progress: Progress) -> list[Measured]:
-        n = len(self._features[0])
-        if n < FEWEST:
-            return [Measured(one.name, math.nan, n) for one in self._metrics]
-        prepared = [self._prepare(one) for one in self._metrics]
-        values = [one.value for one in prepared]
-        seed, tests = self._settings.seed, self._tests
-        nulls: Sequence[Null | None] = [None] * len(prepared)
-        if tests.permutations:
-            nulls = permutation_nulls(prepared, tests.permutations, seed, progress)
-        subsets: Sequence[Null | None] = [None] * len(prepared)
-        draw = self._draws() if tests.subsets else None
-        if draw is not None:
-            subsets = subset_nulls(values, draw, tests.subsets, seed, progress)
-        return [
-            Measured(one.name, ready.value, n, null, subset, ready.dims_a, ready.dims_b)
-            for one, ready, null, subset in zip(
-                self._metrics, prepared, nulls, subsets, strict=True
-            )
-        ]
-
-    def _prepare(self, one: Metric) -> Prepared:
-        a, b = self._features
-        if one.of_correlations:
-            return one.prepare(correlation_matrix(*self._activities(), a, b))
-        return one.prepare(*self._directions(a, b))
-
-    def _draws(self) -> Callable[[np.random.Generator], Sequence[float]] | None:
-        """Values of random features; None where there are no more than those measured.
-
-        Of all features, random live ones of either SAE, in random pairs; of a category, random
-        pairs of the pairing of all features.
-        """
-        n = len(self._features[0])
-        if self._subspace == WHOLE:
-            live = [
-                np.flatnonzero(
-                    (self._comparer.side(one, self._settings.over).activity.n_active > 0)
-                    & has_direction(self._comparer.decoder(one))
-                )
-                for one in (self._a, self._b)
-            ]
-            if min(map(len, live)) < n:
-                return None
-
-            def features(rng: np.random.Generator) -> tuple[Rows, Rows]:
-                a, b = (rng.choice(some, n, replace=False) for some in live)
-                return a, b
-
-        else:
-            whole = self._comparer.pairs(self._a, self._b, self._settings)
-            every = self._with_directions(whole.a, whole.b)
-            if len(every[0]) <= n:
-                return None
-
-            def features(rng: np.random.Generator) -> tuple[Rows, Rows]:
-                at = rng.choice(len(every[0]), n, replace=False)
-                return every[0][at], every[1][at]
-
-        def draw(rng: np.random.Generator) -> list[float]:
-            a, b = features(rng)
-            return [self._value(one, a, b) for one in self._metrics]
-
-        return draw
-
-    def _value(self, one: Metric, a: Rows, b: Rows) -> float:
-        if one.of_correlations:
-            return float(correlations(*self._activities(), a, b).mean())
-        return one.prepare(*self._directions(a, b)).value
-
-    def _with_directions(self, a: Rows, b: Rows) -> tuple[Rows, Rows]:
-        """The pairs both of whose decoder directions are some: not all zeros."""
-        x, y = self._directions(a, b)
-        usable = has_direction(x) & has_direction(y)
-        return a[usable], b[usable]
-
-    def _directions(self, a: Rows, b: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._comparer.decoder(self._a)[a], self._comparer.decoder(self._b)[b]
-
-    def _activities(self) -> tuple[Activity, Activity]:
-        """Both SAEs' activations on documents that chose no pair, where there are such."""
-        a, b = (self._comparer.side(one, self._settings.over) for one in (self._a, self._b))
-        if self._settings.method == "lan2024":
-            return a.activity, b.activity
-        return a.held_out, b.held_out
-
-
-def _is_bounded(one: Metric, n: int) -> bool:
-    return n > _MOST and one.quadratic
+                    self._members[sae_id, least] = members(con, sae_id, least=least)
+            return self._members[sae_id, least]
 
 
 class _Recent(Generic[K, V]):

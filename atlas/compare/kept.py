@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.compare.comparer import WHOLE, Measured
 from atlas.compare.nulls import Null
 from atlas.compare.pairing import Pairs
-from atlas.compare.settings import PairingSettings, Tests
+from atlas.compare.question import Measured
+from atlas.compare.settings import WHOLE, PairingSettings, Tests
 from atlas.store import Atlas
 
 if TYPE_CHECKING:

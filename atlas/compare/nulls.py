@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,7 @@ from atlas.errors import BadInput
 from atlas.progress import Progress, Silent
 
 Floats = NDArray[np.float64]
+Result = TypeVar("Result")
 
 _TIE = 1e-6
 """Part of a value by which a null value may lie below it and count as equal: rounding of single
@@ -74,19 +76,9 @@ def permutation_nulls(
             found[here] = one.permuted_all(orders)
         return here.stop - here.start
 
-    threads = threads or os.cpu_count() or 1
-    with (
-        (progress or Silent()).task("shuffling pairs", m, "permutations") as task,
-        # Blocks have a core each: products that take more would only wait for each other.
-        threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(threads, "permutations") as pool,
-    ):
-        blocks = [pool.submit(measure, number) for number in range(-(-m // size))]
-        try:
-            for block in as_completed(blocks):
-                task.advance(block.result())
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with (progress or Silent()).task("shuffling pairs", m, "permutations") as task:
+        for done in _on_all_cores(measure, -(-m // size), threads):
+            task.advance(done)
     return [_null(one.value, found) for one, found in zip(prepared, values, strict=True)]
 
 
@@ -96,19 +88,42 @@ def subset_nulls(
     m: int,
     seed: int,
     progress: Progress | None = None,
+    threads: int | None = None,
 ) -> list[Null]:
     """What measures give of random features, one-sided.
 
     values: of the measures tested; draw: their values of features drawn with a generator, which is
-    the i-th draw's own, so that a draw does not depend on those before it.
+    the i-th draw's own, so that a draw does not depend on those before it. It is called by several
+    threads at once.
+    threads: all cores unless given; the result does not depend on it.
     """
     _check_count(m, "draws")
     found = np.empty((len(values), m))
+
+    def measure(i: int) -> None:
+        found[:, i] = draw(np.random.default_rng([seed, i]))
+
     with (progress or Silent()).task("drawing random features", m, "draws") as task:
-        for i in range(m):
-            found[:, i] = draw(np.random.default_rng([seed, i]))
+        for _ in _on_all_cores(measure, m, threads):
             task.advance()
     return [_null(value, row) for value, row in zip(values, found, strict=True)]
+
+
+def _on_all_cores(
+    measure: Callable[[int], Result], n: int, threads: int | None
+) -> Iterator[Result]:
+    """What `measure` returns of 0 … n - 1, as they are done."""
+    with (
+        # Each has a core: products that take more would only wait for each other.
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(threads or os.cpu_count() or 1, "nulls") as pool,
+    ):
+        done = [pool.submit(measure, number) for number in range(n)]
+        try:
+            for one in as_completed(done):
+                yield one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _check_count(m: int, what: str) -> None:

@@ -8,6 +8,9 @@ from typing import get_args
 from atlas.activations import Over
 from atlas.errors import BadInput
 
+WHOLE = "all"
+"""The subspace of all features; any other one is a category."""
+
 METHODS = {
     "mutual": "each is the other's best: one-to-one, and features without such a partner are left "
     "out",
@@ -19,7 +22,6 @@ METHODS = {
     "with the least distance of folded directions",
 }
 """Ways to pair features, and what each does."""
-
 
 
 @dataclass(frozen=True)

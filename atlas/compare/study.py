@@ -12,16 +12,18 @@ import json
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.compare import kept
-from atlas.compare.comparer import WHOLE, Comparer, Measured
+from atlas.compare.comparer import Comparer
 from atlas.compare.measures import metric
 from atlas.compare.pairing import Pairs
-from atlas.compare.settings import PairingSettings, Tests
+from atlas.compare.question import Measured
+from atlas.compare.settings import WHOLE, PairingSettings, Tests
 from atlas.errors import AtlasLocked, BadInput, NotFound
 from atlas.progress import Progress, Silent
 from atlas.store import Atlas, check_writable, format_version, told
@@ -124,13 +126,15 @@ def compare(
     if _DONE in known:
         return Outcome(known[_DONE], added=False)
     check_writable(path)
-    run = _Run(path, options, metrics, plan, wait, known.get(_BEGUN))
-    with progress.task("comparing", len(jobs), "SAE pairs") as task:
+    with (
+        closing(_Run(path, options, metrics, plan, wait, known.get(_BEGUN))) as run,
+        progress.task("comparing", len(jobs), "SAE pairs") as task,
+    ):
         for job in jobs:
             task.note(str(job))
             run.do(job)
             task.advance()
-    return Outcome(run.finish(), added=True)
+        return Outcome(run.finish(), added=True)
 
 
 _DONE = "done"
@@ -163,7 +167,9 @@ class _Run:
         """Measure one pair of SAEs, all features and then each category."""
         subspaces = [WHOLE]
         if self._options.semantic:
-            subspaces += self._comparer.categories(job.a.sae_id, job.b.sae_id)
+            subspaces += self._comparer.categories(
+                job.a.sae_id, job.b.sae_id, self._options.settings
+            )
         self._results += [self._measure(job, one) for one in subspaces]
         if time.monotonic() - self._kept_at > _COMMIT_EVERY:
             try:
@@ -199,10 +205,14 @@ class _Run:
             self._atlas = Atlas.open(self._path, wait=self._wait)
         return self._atlas.cursor()
 
-    def _keep(self, wait: float, status: str) -> int:
+    def close(self) -> None:
+        """Let go of the atlas."""
         if self._atlas is not None:
             self._atlas.close()
             self._atlas = None
+
+    def _keep(self, wait: float, status: str) -> int:
+        self.close()
         with Atlas.open(self._path, write=True, wait=wait) as atlas, atlas.transaction():
             run_id = self._row(atlas, status)
             for one in self._results:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from atlas.compare.settings import WHOLE
 from atlas.errors import NotFound
 from atlas.plots.heatmap import plot_heatmap
-from atlas.plots.records import WHOLE, Record
+from atlas.plots.records import Record
 from atlas.plots.saving import check_format
 from atlas.plots.subspaces import UNCORRECTED, plot_subspaces
 

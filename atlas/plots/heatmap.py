@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atlas.compare.settings import WHOLE
 from atlas.errors import NotFound
 from atlas.plots.grid import Panel, draw_grids
 from atlas.plots.records import (
     LEVELS,
-    WHOLE,
     Axis,
     Record,
     mark,

@@ -16,9 +16,6 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
-WHOLE = "all"
-"""The subspace of all paired features; any other one is a category."""
-
 LEVELS = ("ceiling", "floor")
 """Columns that calibrated values are read against."""
 

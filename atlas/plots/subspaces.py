@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas.compare.settings import WHOLE
 from atlas.errors import NotFound
 from atlas.plots.grid import draw_grids, mark_handles
 from atlas.plots.heatmap import panels, subtitle
 from atlas.plots.records import (
     BOTH,
     LEVELS,
-    WHOLE,
     Axis,
     Record,
     mark,

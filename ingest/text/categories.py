@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.compare.semantic import known_categories
+from atlas.compare.settings import WHOLE
 from atlas.errors import BadInput
 from atlas.ingest.text.words import word_form, word_spans
 from atlas.store import Atlas
@@ -154,6 +155,11 @@ def _add(atlas: Atlas, source: str, lists: Mapping[str, Sequence[str]]) -> Added
         " and list_contains(?, category) group by category order by category",
         [source, list(lists)],
     )
+    if WHOLE in lists:
+        raise BadInput(
+            f"A category of {source} is called {WHOLE!r}, which stands for all features; give it "
+            "another name, or add the file with --prefix."
+        )
     if foreign:
         names = ", ".join(name for name, _ in foreign[:6]) + (" …" if len(foreign) > 6 else "")
         raise BadInput(
