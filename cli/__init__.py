@@ -16,6 +16,7 @@ SECTIONS = {
     "Make an atlas": ("demo", "ingest"),
     "Look at features": ("info", "show", "search", "similar", "categories", "view"),
     "Compare models": ("compare",),
+    "Follow features": ("link",),
     "Ask in SQL": ("sql", "macros"),
     "Hand on": ("export", "check"),
 }

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 import atlas
+from tests.synthetic_links import add_links
 from tests.synthetic_pairs import add_pairings
 
 FORMS = """
@@ -145,6 +146,7 @@ def build_tables(
             offsets[site.tokenizer], patterns, concepts(sae_id, width, seed), directions, noise,
         )  # fmt: skip
     add_pairings(add, columns, len(words["start"]), seed)
+    add_links(add, columns, len(words["start"]))
     add(
         "runs", run_id=0, command="synthetic", plan=_sha(str((seed, documents, width))),
         config=json.dumps({"documents": documents, "width": width}), circumstances="{}", seed=seed,

@@ -62,6 +62,26 @@ DAMAGE = {
         "update comparisons set dims_a = 100",
         "insert into comparisons from comparisons where metric = 'cka'",
     ],
+    "coactivations_sound": [
+        "update coactivations set n_both = 1",
+        "update coactivations set n_both = n_both + 100000",
+        "update coactivations set n_both_strong = -1",
+        "update coactivations set n_both_strong = n_both + 1",
+        "update coactivations set sum_ab = n_both - 1",
+        "update coactivations set sum_ab = 1000000 * sum_ab",
+        "update coactivations set feature_b = feature_b + 24 where link_id = 0",
+        "update coactivations set link_id = 9",
+        "insert into coactivations from coactivations",
+        "create temp table kept as from coactivations; delete from coactivations;"
+        " insert into coactivations from kept order by feature_b",
+    ],
+    "coactivations_true": [
+        "update coactivations set n_both = n_both + 1",
+        "update coactivations set n_both_strong = n_both_strong + 1",
+        "update coactivations set sum_ab = sum_ab - 1",
+        "delete from coactivations where link_id = 1",
+        "update links set min_joint = 2",
+    ],
     "corpus_counts": [
         "update corpora set n_words = n_words + 1",
         "update corpora set n_characters = n_characters - 1",
@@ -136,6 +156,18 @@ DAMAGE = {
         "update labels set text = ' ' where feature_id = 3",
         "update labels set scored_by = null",
         "update labels set score = 'nan'::double where feature_id = 3",
+    ],
+    "links_sound": [
+        "update links set sae_b = sae_a",
+        "update links set sae_a = sae_b, sae_b = sae_a where over = 'tokens'",
+        "update links set sae_a = 9",
+        "update links set over = 'words'",
+        "update links set n = n + 1",
+        "update links set n_pairs = n_pairs + 1",
+        "update links set min_joint = 0",
+        "update links set run_id = 9",
+        "insert into links by name select * replace (7 as link_id) from links where link_id = 0",
+        "insert into links by name select * replace (2 as sae_b) from links where link_id = 0",
     ],
     "max_cosines": [
         "update vectors set max_cosine = max_cosine - 0.01",
@@ -218,6 +250,14 @@ DAMAGE = {
         "update models set d_model = 12 where model_id = 0",
         "update sae_sites set hook = 'mlp_act', layer = 0 where model_id = 0; update sae_sites set"
         " width = 8 where sae_id = 0",
+    ],
+    "strong_activity_true": [
+        "update strong_activity set n_strong = n_strong - 1",
+        "update strong_activity set n_strong = 0",
+        "update strong_activity set n_strong = 100000",
+        "delete from strong_activity where feature_id = 3",
+        "insert into strong_activity from strong_activity where feature_id = 3",
+        "insert into strong_activity values (60, 'tokens', 3)",
     ],
     "token_effects_ranked": [
         "update token_effects set rank = rank + 1 where rank > 2",

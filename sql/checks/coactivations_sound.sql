@@ -7,7 +7,6 @@ numbered as (
         link_id,
         feature_a,
         feature_b,
-        rowid as row,
         lag(link_id) over (order by rowid) as link_before,
         lag(feature_a) over (order by rowid) as a_before,
         lag(feature_b) over (order by rowid) as b_before
@@ -19,8 +18,8 @@ disordered as (
         feature_a,
         feature_b
     from numbered
-    where link_before = link_id
-    and (a_before < feature_a or (a_before = feature_a and b_before < feature_b)) is distinct from true
+    where link_before is not null  -- of the first row
+    and (link_before, a_before, b_before) >= (link_id, feature_a, feature_b)
 ),
 impossible as (
     select
