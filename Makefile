@@ -8,7 +8,7 @@ RUN_STAMP := .venv/.installed-$(FAISS)
 DEV_STAMP := .venv/.installed-$(FAISS)-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo test test-gpu lint format bench bench-peers clean
+.PHONY: help demo test test-gpu lint format web bench bench-peers clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -32,6 +32,13 @@ format: $(DEV_STAMP)  ## put the code in the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+web: web/node_modules/.package-lock.json  ## bundle the page of `atlas view` anew (needs Node.js 20 or later)
+	cd web && npm test && npm run build
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
 bench: $(DEV_STAMP)  ## print the ratios that README.md quotes
 	$(BIN)/python -m tests.benchmarks
 
@@ -39,7 +46,7 @@ bench-peers: .venv-peers/.installed-$(FAISS)  ## compare SAE training with other
 	.venv-peers/bin/python -m tests.benchmarks peers
 
 clean:  ## remove what the other targets made
-	rm -rf .venv .venv-peers demo.atlas demo.atlas.index demo.atlas.work build dist *.egg-info
+	rm -rf .venv .venv-peers web/node_modules web/.tests demo.atlas demo.atlas.index demo.atlas.work build dist *.egg-info
 
 .venv/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -69,3 +69,8 @@ export function readableOn([r, g, b]: [number, number, number]): string {
   const luminance = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   return luminance > 0.179 ? "#000" : "#fff";
 }
+
+/** Opacity of the shade behind a token; the root makes weak activations visible. */
+export function shade(activation: number, max: number): number {
+  return activation > 0 && max > 0 ? 0.08 + 0.72 * Math.min(1, activation / max) ** 0.8 : 0;
+}

@@ -7,7 +7,8 @@ export type Params = Record<string, string>;
 /** One stored answer: of a request to `path` whose parameters agree with all of `params`. */
 export interface Answer {
   path: string;
-  params: Record<string, string | number>;
+  /** null and "" say as little as no parameter. */
+  params: Record<string, string | number | null>;
   body: unknown;
 }
 
@@ -30,7 +31,7 @@ export function find(data: Embedded, path: string, params: Params): unknown {
   let most = -1;
   for (const answer of data.answers) {
     if (answer.path !== path) continue;
-    const asked = Object.entries(answer.params);
+    const asked = Object.entries(answer.params).filter(([, value]) => value !== null && value !== "");
     if (asked.length > most && asked.every(([key, value]) => params[key] === String(value))) {
       best = answer;
       most = asked.length;

@@ -52,7 +52,8 @@ const title = el("a", { class: "atlas-name", href: "#/search" }, "feature atlas"
 const help = keyList();
 let atlas: AtlasInfo | undefined;
 let current: { abort: AbortController; restyle: () => void } | undefined;
-let shown = "";
+/** The address that is drawn; null before the first. */
+let shown: string | null = null;
 
 function start(): void {
   setScheme(remembered());

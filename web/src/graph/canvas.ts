@@ -328,7 +328,7 @@ export class GraphCanvas {
     if (this.#dirty.scene) draw(base, view, scene, edges, this.#look);
     const selected = this.#selected && (scene.byId.get(this.#selected.id) ?? null);
     const focus = this.#focus ?? selected;
-    this.#base.classList.toggle("dimmed", focus !== null || this.#edge !== null);
+    this.#base.classList.toggle("dimmed", focus !== null);
     drawMarks(above, view, scene, this.#look, {
       focus,
       edge: this.#edge,
@@ -410,7 +410,14 @@ export class GraphCanvas {
       },
       { passive: false },
     );
-    box.addEventListener("keydown", (event) => this.#key(event));
+    // Keys work without a click into the graph, as nothing else on this page wants them.
+    addEventListener(
+      "keydown",
+      (event) => {
+        if (event.target === document.body || event.target === box) this.#key(event);
+      },
+      { signal: this.#page.signal },
+    );
   }
 
   #key(event: KeyboardEvent): void {
@@ -500,7 +507,7 @@ export class GraphCanvas {
     const [a, b] = [scene.byId.get(edge.a), scene.byId.get(edge.b)];
     const tell = (all?: EdgeAnswer) => {
       if (this.#edge !== edge) return;
-      const values = all ? Object.entries(all).filter(([key, value]) => typeof value === "number" && this.#isMeasure(key)) : [];
+      const values = Object.entries(all ?? {}).filter(([key, value]) => typeof value === "number" && this.#isOtherMeasure(key));
       showTip(
         event.clientX,
         event.clientY,
@@ -514,7 +521,9 @@ export class GraphCanvas {
     if (a && b) this.#fetchEdge(a.feature, b.feature, tell);
   }
 
-  #isMeasure(key: string): boolean {
+  /** Whether a column of an edge is a measure other than the one that is drawn. */
+  #isOtherMeasure(key: string): boolean {
+    if (key === this.#scene?.answer.measure) return false; // told already
     return this.#page.atlas.measures.includes(key) || key === "decoder_cosine";
   }
 

@@ -50,9 +50,18 @@ export function radius(node: Node, view: Viewport): number {
   return Math.max(1.4, Math.min(size, 0.75 * pitch(view) + 1));
 }
 
+interface Bundle {
+  path: Path2D;
+  colour: string;
+  /** 0 … LEVELS − 1 by value. */
+  level: number;
+  /** How far up or down its edges lead, in y, within a factor of two. */
+  rise: number;
+}
+
 /** Paths of a scene's edges in world coordinates, which every frame only transforms. */
 export class Edges {
-  readonly #paths = new Map<string, { path: Path2D; colour: string; level: number }>();
+  readonly #bundles = new Map<string, Bundle>();
 
   constructor(scene: Scene, look: Look) {
     const least = scene.answer.at_least;
@@ -60,9 +69,10 @@ export class Edges {
       const share = (edge.value - least) / Math.max(1e-6, 1 - least);
       const level = Math.min(LEVELS - 1, Math.max(0, Math.floor(share * LEVELS)));
       const colour = edgeColour(edge, scene, look);
-      const key = `${colour}${level}`;
-      let found = this.#paths.get(key);
-      if (!found) this.#paths.set(key, (found = { path: new Path2D(), colour, level }));
+      const rise = 2 ** Math.ceil(Math.log2(Math.abs(edge.yb - edge.ya) + 1e-5));
+      const key = `${colour}/${level}/${rise}`;
+      let found = this.#bundles.get(key);
+      if (!found) this.#bundles.set(key, (found = { path: new Path2D(), colour, level, rise }));
       curve(found.path, edge);
     }
   }
@@ -70,11 +80,13 @@ export class Edges {
   draw(pen: Pen, view: Viewport): void {
     const matrix = matrixOf(view);
     const weight = Math.min(1, 0.35 + pitch(view) / 14);
-    for (const { path, colour, level } of this.#paths.values()) {
+    for (const { path, colour, level, rise } of this.#bundles.values()) {
       const placed = new Path2D();
       placed.addPath(path, matrix);
+      // Edges that only cross the view on their way elsewhere step back.
+      const near = Math.min(1, (0.5 * (view.y1 - view.y0)) / rise) ** 0.7;
       pen.strokeStyle = colour;
-      pen.globalAlpha = (0.16 + (0.6 * level) / (LEVELS - 1)) * weight;
+      pen.globalAlpha = (0.16 + (0.6 * level) / (LEVELS - 1)) * weight * near;
       pen.lineWidth = 0.6 + (1.7 * level * weight) / (LEVELS - 1);
       pen.stroke(placed);
     }
@@ -103,7 +115,7 @@ function matrixOf(view: Viewport): DOMMatrix {
   return new DOMMatrix([toX(view, 1) - x, 0, 0, toY(view, 1) - y, x, y]);
 }
 
-/** The scene without what the reader points at. `still` draws labels too. */
+/** The scene, without what the reader points at. */
 export function draw(pen: Pen, view: Viewport, scene: Scene, edges: Edges, look: Look): void {
   pen.clearRect(0, 0, view.width, view.height);
   if (scene.answer.bands.length > 0 && scene.nodes.length === 0) {
@@ -135,14 +147,22 @@ function drawHeads(pen: Pen, view: Viewport, scene: Scene, { scheme }: Look): vo
   pen.textAlign = "left";
 }
 
-function drawFlows(pen: Pen, view: Viewport, scene: Scene, { scheme }: Look): void {
-  const { flows } = scene.answer;
+/** Edges between bands; in the bands' colour where both have the same. */
+function drawFlows(pen: Pen, view: Viewport, scene: Scene, look: Look): void {
+  const { flows, bands } = scene.answer;
   const most = Math.max(1, ...flows.map((flow) => flow.n));
-  const paths = Array.from({ length: LEVELS }, () => new Path2D());
+  const colours = new Map(bands.map((band) => [`${band.layer}/${band.bin}`, bandColour(band, look)]));
+  const paths = new Map<string, { path: Path2D; colour: string; level: number }>();
   const centre = binCentre(scene);
   for (const flow of flows) {
     const level = Math.min(LEVELS - 1, Math.floor(Math.sqrt(flow.n / most) * LEVELS));
-    curve(paths[level] as Path2D, {
+    const from = colours.get(`${flow.layer_a}/${flow.bin_a}`);
+    const same = from !== undefined && from === colours.get(`${flow.layer_b}/${flow.bin_b}`);
+    const colour = same ? from : look.scheme.none;
+    const key = `${colour}${level}`;
+    let found = paths.get(key);
+    if (!found) paths.set(key, (found = { path: new Path2D(), colour, level }));
+    curve(found.path, {
       xa: scene.layerIndex.get(flow.layer_a) ?? 0,
       ya: centre(flow.bin_a),
       xb: scene.layerIndex.get(flow.layer_b) ?? 0,
@@ -151,14 +171,14 @@ function drawFlows(pen: Pen, view: Viewport, scene: Scene, { scheme }: Look): vo
   }
   const matrix = matrixOf(view);
   const band = bandHeight(view, scene);
-  pen.strokeStyle = scheme.muted;
-  paths.forEach((path, level) => {
+  for (const { path, colour, level } of paths.values()) {
     const placed = new Path2D();
     placed.addPath(path, matrix);
-    pen.globalAlpha = 0.07 + (0.33 * level) / (LEVELS - 1);
+    pen.strokeStyle = colour;
+    pen.globalAlpha = 0.09 + (0.4 * level) / (LEVELS - 1);
     pen.lineWidth = 0.5 + Math.min(band, 9) * (level / (LEVELS - 1)) ** 1.5;
     pen.stroke(placed);
-  });
+  }
   pen.globalAlpha = 1;
 }
 
@@ -242,29 +262,37 @@ function drawLabels(pen: Pen, view: Viewport, scene: Scene, look: Look): void {
   const [top, bottom] = [fromY(view, 30), fromY(view, view.height)];
   const line = TEXT + 1.5;
   pen.font = FONT;
-  pen.lineJoin = "round";
   scene.columns.forEach((column, i) => {
     const x = toX(view, i);
     if (x < -room || x > view.width) return;
     const seen = column.slice(lowerBound(column, top), lowerBound(column, bottom));
     if (pitch(view) < line) seen.sort((a, b) => b.strength - a.strength);
-    const taken = new Set<number>();
+    const taken = new Map<number, number>(); // at most one line begins in each slot of a line's height
     for (const node of seen) {
       if (!node.label) continue;
       const y = toY(view, node.y);
-      const slot = Math.round(y / (line / 2));
-      if (taken.has(slot) || taken.has(slot - 1) || taken.has(slot + 1)) continue;
-      taken.add(slot);
-      label(pen, clipped(node.label, letters), x + radius(node, view) + 6, y, look.scheme);
+      const slot = Math.floor(y / line);
+      if ([slot - 1, slot, slot + 1].some((s) => Math.abs((taken.get(s) ?? -1e9) - y) < line)) continue;
+      taken.set(slot, y);
+      label(pen, clipped(node.label, letters), x + beside(node, view), y, look.scheme);
     }
   });
 }
 
+/** Where a node's label begins, from its middle. */
+function beside(node: Node, view: Viewport): number {
+  return Math.max(3, radius(node, view)) + (node.disappearing ? 8 : 5);
+}
+
+/** Widths of the labels seen so far, which takes longer to measure than to remember. */
+const widths = new Map<string, number>();
+
 function label(pen: Pen, text: string, x: number, y: number, scheme: Scheme): void {
-  pen.lineWidth = 3;
-  pen.strokeStyle = scheme.panel;
-  pen.globalAlpha = 0.85;
-  pen.strokeText(text, x, y + TEXT / 3);
+  let width = widths.get(text);
+  if (width === undefined) widths.set(text, (width = pen.measureText(text).width));
+  pen.fillStyle = scheme.panel;
+  pen.globalAlpha = 0.72;
+  pen.fillRect(x - 2, y - TEXT / 2 - 1, width + 4, TEXT + 2);
   pen.globalAlpha = 1;
   pen.fillStyle = scheme.ink;
   pen.fillText(text, x, y + TEXT / 3);
@@ -303,7 +331,7 @@ function drawLineage(pen: Pen, view: Viewport, scene: Scene, look: Look, focus: 
     const column = taken.get(node.x) ?? [];
     if (!node.label || letters < 6 || column.some((other) => Math.abs(other - y) < TEXT + 2)) continue;
     taken.set(node.x, [...column, y]);
-    label(pen, clipped(node.label, letters), x + Math.max(3, radius(node, view)) + 6, y, look.scheme);
+    label(pen, clipped(node.label, letters), x + beside(node, view), y, look.scheme);
   }
   pen.beginPath();
   pen.arc(toX(view, focus.x), toY(view, focus.y), Math.max(3, radius(focus, view)) + 3, 0, 2 * Math.PI);

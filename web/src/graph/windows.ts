@@ -4,7 +4,7 @@ import type { GraphAnswer } from "../types.ts";
 import { fromX, type Viewport } from "./viewport.ts";
 
 /** Nodes above which the server answers with bands; a canvas draws as many in a few milliseconds. */
-export const MOST_NODES = 2400;
+export const MOST_NODES = 4000;
 /** Pixels of one band. */
 const BAND = 7;
 
@@ -18,13 +18,13 @@ export interface Window {
 }
 
 /**
- * The window around a view: its height is a power of two and its place a multiple of a quarter of
+ * The window around a view: its height is a power of two and its place a multiple of an eighth of
  * it, so that small moves ask nothing new and moves back are answered from the cache.
  */
 export function windowOf(view: Viewport): Window {
   const span = view.y1 - view.y0;
-  const height = Math.min(1, 2 ** Math.ceil(Math.log2(1.5 * span)));
-  const step = height / 4;
+  const height = Math.min(1, 2 ** Math.ceil(Math.log2(1.25 * span)));
+  const step = height / 8;
   const start = Math.round(((view.y0 + view.y1) / 2 - height / 2) / step) * step;
   const y0 = Math.min(1 - height, Math.max(0, start));
   const last = view.extent.n_layers - 1;

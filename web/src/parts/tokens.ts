@@ -1,14 +1,10 @@
 /** Texts whose tokens are shaded by activation. */
 
+import { shade } from "../colours.ts";
 import { el } from "../dom.ts";
 import { number } from "../format.ts";
 import type { Context, Piece } from "../types.ts";
 import { tips } from "./tooltip.ts";
-
-/** Opacity of the shade behind a token; the root makes weak activations visible. */
-export function shade(activation: number, max: number): number {
-  return activation > 0 && max > 0 ? 0.08 + 0.72 * Math.min(1, activation / max) ** 0.8 : 0;
-}
 
 export function piece(text: string, activation: number, max: number): HTMLElement {
   const shown = text.replaceAll("\n", "⏎");

@@ -20,11 +20,16 @@ export const feature: View = (root, page) => {
   void show(
     main,
     page.signal,
-    (signal) => page.api.feature(name, signal),
+    async (signal) => {
+      const answer = await page.api.feature(name, signal);
+      // The lineage stands above the contexts: a moment's patience spares them a jump.
+      await Promise.race([lineage.load(), new Promise((done) => setTimeout(done, 400))]);
+      return answer;
+    },
     (answer) => {
       document.title = `${answer.card.labels[0]?.text ?? "no label"} · ${answer.card.name}`;
       fill(main, ...drawn(answer, page, lineage.element));
-      lineage.load();
+      lineage.redraw(); // now that its width is known
     },
   );
   return { restyle: lineage.redraw };
@@ -34,18 +39,18 @@ function drawn(answer: FeatureAnswer, page: Page, lineage: HTMLElement): HTMLEle
   const { card } = answer;
   return [
     header(answer),
+    lineage,
     el(
       "div",
       { class: "columns feature-columns" },
       el(
         "div",
         {},
-        el("h2", {}, "Lineage"),
-        lineage,
         el("h2", {}, "Contexts"),
         card.contexts.length > 0
           ? contextList(card.contexts, card.max_activation)
           : hint("It was never active on the corpus."),
+        neighbours(card.name, page),
       ),
       el(
         "aside",
@@ -62,7 +67,6 @@ function drawn(answer: FeatureAnswer, page: Page, lineage: HTMLElement): HTMLEle
               el("div", {}, el("h3", {}, "suppresses"), effects(card.suppresses.slice(0, 12), "down")),
             ),
           ),
-        neighbours(card.name, page),
       ),
     ),
   ];
@@ -150,7 +154,7 @@ function statistics({ card, histogram: bins, communities }: FeatureAnswer): HTML
 }
 
 function neighbours(name: string, page: Page): HTMLElement {
-  const place = el("div", { class: "neighbours" }, hint("Looking …"));
+  const place = el("div", { class: "neighbours" }, hint("Looking … (the first search of an atlas builds its index, which can take a minute)"));
   void show(
     place,
     page.signal,
@@ -160,16 +164,20 @@ function neighbours(name: string, page: Page): HTMLElement {
       fill(
         place,
         ...(found.length > 0
-          ? found.flatMap((m) => [
-              el("h3", {}, m.model),
+          ? found.map((m) =>
+              el(
+                "section",
+                {},
+                el("h3", {}, m.model),
               el(
                 "ol",
                 { class: "hits compact" },
                 ...m.neighbours.map((n) =>
                   el("li", {}, featureLink(n.feature, n.label), el("span", { class: "facts" }, `r ${fixed(n.score)}`)),
+                  ),
                 ),
               ),
-            ])
+            )
           : [hint("No other feature fires like it.")]),
       );
     },
@@ -187,7 +195,7 @@ function lineageStrip(name: string, page: Page) {
   let shown: LineageAnswer | undefined;
   const place = el("div", { class: "lineage" }, hint("Looking …"));
   const load = () =>
-    void show(
+    show(
       place,
       page.signal,
       (signal) => page.api.lineage({ name, up: depth, down: depth, measure, at_least, across }, signal),
@@ -197,34 +205,39 @@ function lineageStrip(name: string, page: Page) {
       },
     );
   const redraw = () => {
-    if (shown) fill(place, ...lineageDrawn(shown, page));
+    if (shown) fill(place, ...lineageDrawn(shown, page, place.clientWidth || 1200));
   };
   const controls = el(
     "div",
     { class: "controls" },
     select("measure", atlas.measures.map((m) => ({ value: m, text: words(m) })), measure, (v) => {
       measure = v;
-      load();
+      void load();
     }),
     slider("at least", { min: 0.05, max: 1, step: 0.05 }, at_least, (v) => {
       at_least = v;
-      load();
+      void load();
     }),
     select("as far as", [1, 2, 3, 12].map((n) => ({ value: String(n), text: n === 12 ? "any layer" : counted(n, "layer") })), String(depth), (v) => {
       depth = Number(v);
-      load();
+      void load();
     }),
     atlas.models.length > 1 &&
       checkbox("across models", across, (v) => {
         across = v;
-        load();
+        void load();
       }),
   );
-  const element = el("section", {}, page.api.embedded ? null : controls, place);
+  const element = el(
+    "section",
+    { "aria-label": "Lineage" },
+    el("div", { class: "lineage-head" }, el("h2", {}, "Lineage"), page.api.embedded ? null : controls),
+    place,
+  );
   return { element, load, redraw };
 }
 
-function lineageDrawn(answer: LineageAnswer, page: Page): HTMLElement[] {
+function lineageDrawn(answer: LineageAnswer, page: Page, width: number): HTMLElement[] {
   const own = answer.nodes.find((node) => node.feature === answer.name);
   if (answer.edges.length === 0) {
     return [hint("No feature of another layer reaches this threshold: it begins and ends here. A lower one may find relatives.")];
@@ -240,7 +253,7 @@ function lineageDrawn(answer: LineageAnswer, page: Page): HTMLElement[] {
       [...columns.values()],
       answer.nodes.map((node) => ({ name: node.feature, label: node.label, column: key(node), density: node.density, community: node.community })),
       answer.edges,
-      { scheme: scheme(), focus: answer.name, measure: words(answer.measure), chosen: (name) => page.go(address.feature(name)) },
+      { scheme: scheme(), focus: answer.name, measure: words(answer.measure), width, chosen: (name) => page.go(address.feature(name)) },
     ),
     ...(answer.truncated ? [hint("Only the strongest relatives are drawn.")] : []),
   ];

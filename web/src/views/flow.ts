@@ -55,11 +55,11 @@ export const flow: View = (root, page) => {
       "div",
       { class: "controls" },
       graphChoices(page, graph, (chosen) => page.go(remember(chosen))),
-      select("measure", page.atlas.measures.map((m) => ({ value: m, text: words(m) })), measure, (v) => {
+      !page.api.embedded && select("measure", page.atlas.measures.map((m) => ({ value: m, text: words(m) })), measure, (v) => {
         measure = v;
         load();
       }),
-      slider("at least", { min: 0.05, max: 1, step: 0.05 }, at_least, (v) => {
+      !page.api.embedded && slider("at least", { min: 0.05, max: 1, step: 0.05 }, at_least, (v) => {
         at_least = v;
         load();
       }),

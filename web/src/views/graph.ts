@@ -2,7 +2,7 @@
 
 import * as address from "../address.ts";
 import { el, fill, svg } from "../dom.ts";
-import { counted, number, words } from "../format.ts";
+import { number, words } from "../format.ts";
 import type { Colouring } from "../graph/draw.ts";
 import { GraphCanvas } from "../graph/canvas.ts";
 import { sidePanel } from "../graph/panel.ts";
@@ -13,7 +13,7 @@ import { chosenGraph, graphChoices, noGraph } from "./choices.ts";
 
 const COLOURINGS: { value: Colouring; text: string }[] = [
   { value: "community", text: "community" },
-  { value: "kind", text: "appearing, passing, disappearing" },
+  { value: "kind", text: "what becomes of it" },
   { value: "density", text: "density" },
 ];
 /** Search results and members of a community that are marked. */
@@ -27,6 +27,7 @@ export const graph: View = (root, page) => {
   }
   root.classList.add("full");
   const { atlas, address: here } = page;
+  const fixed = page.api.embedded !== null; // an export holds one graph of each kind
   const clusterings = atlas.clusterings.filter(
     (c) => c.model === of.model && c.hook === of.hook && (c.variant ?? "") === (of.variant ?? ""),
   );
@@ -36,7 +37,9 @@ export const graph: View = (root, page) => {
     top: Number(here.params.top ?? 3),
     clustering: here.params.clustering ?? String(clusterings[0]?.clustering_id ?? ""),
   };
-  let colouring = COLOURINGS.find((c) => c.value === here.params.colour)?.value ?? "community";
+  const colourings = COLOURINGS.filter((c) => c.value !== "community" || clusterings.length > 0);
+  const usual = colourings[0]?.value ?? "kind";
+  let colouring = colourings.find((c) => c.value === here.params.colour)?.value ?? usual;
   let place = { y0: here.params.y0, y1: here.params.y1, x: here.params.x };
   let selected: { name: string; id: string } | null = here.params.select
     ? { name: here.params.select, id: here.params.id ?? "" }
@@ -46,7 +49,7 @@ export const graph: View = (root, page) => {
     address.graph(graphInfo, {
       ...settings,
       clustering: graphInfo === of ? settings.clustering : "",
-      colour: colouring === "community" ? "" : colouring,
+      colour: colouring === usual ? "" : colouring,
       ...(graphInfo === of ? { ...place, select: selected?.name, id: selected?.id, q: box.value.trim() } : {}),
     });
   const remember = settled(250, () => {
@@ -115,24 +118,24 @@ export const graph: View = (root, page) => {
     "div",
     { class: "controls graph-controls" },
     graphChoices(page, of, (chosen) => page.go(link(chosen))),
-    select("measure", atlas.measures.map((m) => ({ value: m, text: words(m) })), settings.measure, (v) => {
+    !fixed && select("measure", atlas.measures.map((m) => ({ value: m, text: words(m) })), settings.measure, (v) => {
       settings.measure = v;
       reload();
     }),
-    slider("at least", { min: 0.05, max: 1, step: 0.05 }, settings.at_least, (v) => {
+    !fixed && slider("at least", { min: 0.05, max: 1, step: 0.05 }, settings.at_least, (v) => {
       settings.at_least = v;
       reload();
     }),
-    select("strongest", [1, 2, 3, 5, 10].map((n) => ({ value: String(n), text: counted(n, "edge") })), String(settings.top), (v) => {
+    !fixed && select("edges each", [1, 2, 3, 5, 10].map((n) => ({ value: String(n), text: String(n) })), String(settings.top), (v) => {
       settings.top = Number(v);
       reload();
     }),
-    select("colour", COLOURINGS, colouring, (v) => {
+    select("colour", colourings, colouring, (v) => {
       colouring = v as Colouring;
       canvas.colour(colouring);
       remember();
     }),
-    colouring === "community" &&
+    !fixed &&
       clusterings.length > 1 &&
       select(
         "communities",
@@ -169,7 +172,6 @@ export const graph: View = (root, page) => {
     if (box.value) await find();
     else if (here.params.community && settings.clustering) await markCommunity(page, canvas, settings.clustering);
   });
-  canvas.focus();
   return { restyle: () => canvas.restyle() };
 };
 

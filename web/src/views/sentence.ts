@@ -1,12 +1,11 @@
 /** The features that are active on a sentence of the reader's, as a graph over the layers. */
 
 import * as address from "../address.ts";
-import { scheme } from "../colours.ts";
+import { scheme, shade } from "../colours.ts";
 import { el, fill } from "../dom.ts";
 import { counted, number, words } from "../format.ts";
 import { select } from "../parts/controls.ts";
 import { diagram } from "../parts/diagram.ts";
-import { shade } from "../parts/tokens.ts";
 import { tips } from "../parts/tooltip.ts";
 import type { SentenceAnswer } from "../types.ts";
 import { hint, type Page, show, type View } from "../view.ts";
@@ -157,6 +156,7 @@ class Drawing {
             {
               scheme: scheme(),
               measure: words(measure),
+              width: this.element.clientWidth || 1000,
               chosen: (name) => this.#page.go(address.feature(name)),
               entered: (name) => this.#light(name),
             },
