@@ -5,6 +5,7 @@
 -- n, n_a, n_b, n_both: units in all, and those on which A, B and both are active
 -- pearson, jaccard, sufficiency, necessity, mutual_information, activation_cosine: see each macro
 -- decoder_cosine: null unless both directions live in one space
+-- n_effective: what Pearson's r rests on; see pearson_interval
 -- pearson_low … necessity_high: confidence intervals; see pearson_interval and share_interval
 --
 -- feature_a, feature_b: name or id
@@ -64,59 +65,68 @@ units_b as (
     join tokens on tokens.token = activations.token
     group by all
 ),
-sums_a as (
-    select
-        count(*) filter (active) as n_a,
-        coalesce(sum(q), 0) as sum_a,
-        coalesce(sum(q * q), 0) as sum_a2
-    from units_a
-),
-sums_b as (
-    select
-        count(*) filter (active) as n_b,
-        coalesce(sum(q), 0) as sum_b,
-        coalesce(sum(q * q), 0) as sum_b2
-    from units_b
-),
-joint as (
-    select
-        count(*) filter (units_a.active and units_b.active) as n_both,
-        -- Of the units on which either fires at all: r is of the activations, not of what is active.
-        count(*) as n_firing,
-        coalesce(sum(units_a.q * units_b.q), 0) as sum_ab
-    from units_a
-    join units_b on units_b.unit = units_a.unit
-),
+-- Units on which neither fires have no row, here as in the table.
 fired as (
     select
-        (select count(*) from units_a) + (select count(*) from units_b) - joint.n_firing as n_either
-    from joint
+        coalesce(units_a.q, 0) as q_a,
+        coalesce(units_b.q, 0) as q_b,
+        coalesce(units_a.active, false) as active_a,
+        coalesce(units_b.active, false) as active_b
+    from units_a
+    full join units_b on units_b.unit = units_a.unit
+),
+sums as (
+    select
+        count(*) as n_either,
+        count(*) filter (active_a) as n_a,
+        count(*) filter (active_b) as n_b,
+        count(*) filter (active_a and active_b) as n_both,
+        coalesce(sum(q_a), 0) as sum_a,
+        coalesce(sum(q_b), 0) as sum_b,
+        coalesce(sum(q_a * q_a), 0) as sum_a2,
+        coalesce(sum(q_b * q_b), 0) as sum_b2,
+        coalesce(sum(q_a * q_b), 0) as sum_ab
+    from fired
 ),
 measured as (
     select
         two.*,
-        sums_a.n_a,
-        sums_b.n_b,
-        joint.n_both,
-        fired.n_either,
+        sums.*,
         pearson(
-            two.n, sums_a.sum_a, sums_b.sum_b, sums_a.sum_a2, sums_b.sum_b2, joint.sum_ab
+            two.n, sums.sum_a, sums.sum_b, sums.sum_a2, sums.sum_b2, sums.sum_ab
         ) as pearson,
-        activation_cosine(sums_a.sum_a2, sums_b.sum_b2, joint.sum_ab) as activation_cosine
+        activation_cosine(sums.sum_a2, sums.sum_b2, sums.sum_ab) as activation_cosine,
+        sums.sum_a / two.n as mean_a,
+        sums.sum_b / two.n as mean_b,
+        sqrt(nullif(sums.sum_a2 / two.n - mean_a * mean_a, 0)) as deviation_a,
+        sqrt(nullif(sums.sum_b2 / two.n - mean_b * mean_b, 0)) as deviation_b
     from two
-    cross join sums_a
-    cross join sums_b
-    cross join joint
-    cross join fired
+    cross join sums
+),
+-- n times the sampling variance of r, by the delta method; see pearson_interval.
+varied as (
+    select
+        (
+            sum(_influence((q_a - mean_a) / deviation_a, (q_b - mean_b) / deviation_b, pearson))
+            + any_value(n - n_either)
+            * any_value(_influence(-mean_a / deviation_a, -mean_b / deviation_b, pearson))
+        ) / any_value(n) as variance
+    from fired
+    cross join measured
 ),
 limits as (
     select
         measured.*,
-        pearson_interval(pearson, n_either, confidence) as of_pearson,
+        least(
+            n_either::double,
+            n * (1 - pearson * pearson) * (1 - pearson * pearson) / nullif(varied.variance, 0)
+        ) as n_effective,
+        pearson_interval(pearson, n_effective, confidence) as of_pearson,
         share_interval(n_both, n_a + n_b - n_both, confidence) as of_jaccard,
         share_interval(n_both, n_a, confidence) as of_sufficiency,
         share_interval(n_both, n_b, confidence) as of_necessity
     from measured
+    cross join varied
 )
 select
     name_a as feature_a,
@@ -134,6 +144,7 @@ select
     activation_cosine,
     decoder_cosine(id_a, id_b) as decoder_cosine,
     ---------- confidence intervals
+    n_effective,
     of_pearson.low as pearson_low,
     of_pearson.high as pearson_high,
     of_jaccard.low as jaccard_low,

