@@ -12,6 +12,7 @@ from atlas.web.given import Given
 from atlas.web.graph import graph
 from atlas.web.lineage import edge, flow, lineage
 from atlas.web.overview import overview
+from atlas.web.query import query
 from atlas.web.sentence import sentence
 from atlas.web.viewed import Connection, Viewed
 
@@ -34,4 +35,5 @@ GETS: dict[str, Answer] = {
 
 POSTS: dict[str, Answer] = {
     "/api/sentence": sentence,
+    "/api/sql": query,
 }

@@ -72,6 +72,8 @@ class Connection(store.Atlas):
         super().__init__(atlas.path, atlas.cursor(), writable=False)
         self._redirects = atlas._redirects
         self._finished = threading.Event()
+        self._stopped = threading.Event()
+        self._also: list[Callable[[], object]] = []
 
     def answer(self, function: Callable[[Connection], T]) -> T:
         """What `function` returns; Stopped if it was told to stop. Closes the connection."""
@@ -87,9 +89,18 @@ class Connection(store.Atlas):
     def stop(self) -> None:
         """End the query that runs and every later one; returns at once, from any thread."""
         if not self._finished.is_set():
+            self._stopped.set()
             threading.Thread(target=self._stop, name="atlas-stop", daemon=True).start()
 
+    def when_stopped(self, function: Callable[[], object]) -> None:
+        """Have something else ended too when this is told to stop, or now if it was."""
+        self._also.append(function)
+        if self._stopped.is_set():
+            function()
+
     def _stop(self) -> None:
+        for function in self._also:
+            function()
         # Again and again, because one that comes between two queries is forgotten.
         while not self._finished.wait(_POLL_SECONDS):
             with suppress(duckdb.Error):
