@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kstest
 
 from atlas.compare.activity import Activity
-from atlas.compare.chance import null_best, p_values, q_values, shifted
+from atlas.compare.chance import groups_by_rate, null_best, p_values, q_values, shifted
 from atlas.compare.pairing import pair
 from atlas.compare.products import best_partners
 from atlas.compare.settings import PairingSettings
@@ -74,10 +74,11 @@ def test_to_find_no_partner_counts_as_a_test():
 
 
 def test_p_and_q_are_what_they_are_said_to_be():
-    nulls = np.array([[0.1, 0.5, 0.0, 0.9], [0.2, 0.4, 0.0, 0.8]])
-    take = np.array([True, True, True, False])
+    groups = groups_by_rate(np.array([5, 7, 6, 6]), np.array([True, True, True, False]))
+    assert groups.by_rate.tolist() == [0, 2, 1]
+    nulls = np.array([[0.1, 0.0, 0.5], [0.2, 0.0, 0.4]])
     r = np.array([0.2, 0.45])
-    p = p_values(nulls, np.array([5, 7, 6, 6]), take, np.array([0, 1]), r)
+    p = p_values(nulls, groups, np.array([0, 1]), r)
     np.testing.assert_allclose(p, [(1 + 3) / (1 + 6), (1 + 1) / (1 + 6)])
     np.testing.assert_allclose(q_values(np.array([0.01, 0.04]), 4), [0.04, 0.08])
     np.testing.assert_allclose(q_values(np.array([0.01, 0.04]), 2), [0.02, 0.04])
@@ -88,8 +89,29 @@ def test_the_null_of_rates_alone_is_made_of_features_alike():
     """Of 200 features those of a rate have one null, which that of other rates does not touch."""
     n_active = np.repeat([10, 1000], 100)
     nulls = np.where(n_active == 10, 0.5, 0.01)[None, :].repeat(20, axis=0)
-    p = p_values(nulls, n_active, np.ones(200, bool), np.array([3, 150]), np.array([0.3, 0.3]))
+    groups = groups_by_rate(n_active, np.ones(200, bool))
+    p = p_values(nulls, groups, np.array([3, 150]), np.array([0.3, 0.3]))
     np.testing.assert_allclose(p, [1, 1 / 1001])
+
+
+def test_of_many_features_each_shift_asks_one_of_every_group():
+    n_active = np.random.default_rng(0).integers(1, 10_000, 2005)
+    take = np.arange(2005) % 401 != 0
+    groups = groups_by_rate(n_active, take)
+    assert (groups.stride, len(groups)) == (5, 400)
+    asked = np.stack([groups.one_of_each(number) for number in range(7)])
+    assert sorted(asked[:5].ravel()) == np.flatnonzero(take).tolist()
+    assert np.array_equal(asked[5:], asked[:2])
+    assert (groups.group[asked] == np.arange(400)).all()
+    assert np.ptp(n_active[asked[:5]], axis=0).max() < 200
+
+
+def test_p_is_uniform_of_many_features_too():
+    it = planted(0, 1300, 20_000, rates=(3e-3, 3e-2), seed=8)
+    found = pair(it.a, it.b, PairingSettings(method="best", min_joint=3, shifts=10))
+    assert groups_by_rate(it.a.chosen.n_active, np.ones(1300, bool)).stride == 3
+    assert len(found.a) > 1200
+    assert kstest(found.p, "uniform").pvalue > 1e-3
 
 
 @pytest.mark.parametrize("lasting", [1.0, 0.5])
@@ -102,10 +124,11 @@ def test_p_is_uniform_of_features_that_last_through_documents(lasting):
         document = np.repeat(np.arange(150), length)
         a, b = (_lasting(rng, document, lasting) for _ in range(2))
         everyone = np.ones(150, bool)
-        nulls = null_best(a, b, document, 1, everyone, everyone, 20, seed, Silent())
+        groups = groups_by_rate(a.n_active, everyone)
+        nulls = null_best(a, b, document, 1, groups, everyone, 20, seed, Silent())
         best = best_partners(a, b, 1)
         paired = np.flatnonzero(best.partner_a >= 0)
-        p.append(p_values(nulls, a.n_active, everyone, paired, best.r_a[paired]))
+        p.append(p_values(nulls, groups, paired, best.r_a[paired]))
     together = np.concatenate(p)
     for level in (0.01, 0.05, 0.1, 0.2):
         limit = level + 3 * np.sqrt(level / len(together))
@@ -145,7 +168,8 @@ def test_shifts_keep_everything_but_the_relation():
     it = planted(100, 0, 20_000, rates=(1e-2, 1e-1), seed=4)
     everyone = np.ones(100, bool)
     a, b = it.a.activity, it.b.activity
-    ask = (a, b, it.a.document, 5, everyone, everyone, 10)
+    groups = groups_by_rate(a.n_active, everyone)
+    ask = (a, b, it.a.document, 5, groups, everyone, 10)
     nulls = null_best(*ask, 0, Silent())
     assert nulls.shape == (10, 100)
     assert nulls.max() < 0.3 < best_partners(a, b, 5).r_a.min()

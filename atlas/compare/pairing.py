@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from atlas.activations import Over
 from atlas.compare.activity import Activity, read_activity, read_documents
 from atlas.compare.assignment import best_assignment
-from atlas.compare.chance import null_best, p_values, q_values
+from atlas.compare.chance import groups_by_rate, null_best, p_values, q_values
 from atlas.compare.lan2024 import published_pairs
 from atlas.compare.products import best_partners, correlations, joint_statistics
 from atlas.compare.sae_match import match
@@ -188,18 +188,19 @@ def _by_choice(
             mutual = best.partner_b[ib] == ia
             ia, ib = ia[mutual], ib[mutual]
     r_chosen = _r(a.chosen, b.chosen, ia, ib)
+    groups = groups_by_rate(a.chosen.n_active, take_a)
     nulls = null_best(
         a.chosen,
         b.chosen,
         a.document[a.choosing],
         min_joint,
-        take_a,
+        groups,
         take_b,
         settings.shifts,
         settings.seed,
         progress,
     )
-    p = p_values(nulls, a.chosen.n_active, take_a, ia, r_chosen)
+    p = p_values(nulls, groups, ia, r_chosen)
     return _pairs(
         a, b, ia, ib, take_a, take_b,
         r_chosen=r_chosen,
