@@ -290,6 +290,21 @@ def test_scheme_follows_the_reader(browser: Browser, scheme: str) -> None:
         assert (lightness() > 600) == (scheme == "dark")
 
 
+def test_feature_page_does_not_jump_while_it_loads(browser: Browser) -> None:
+    with browser.page(at("#/feature/m/1-resid_post/3"), answers()) as page:
+        page.locator(".neighbours a").first.wait_for()
+        shifts = page.evaluate(
+            """() => new Promise((done) => {
+                let sum = 0;
+                new PerformanceObserver((seen) => {
+                  for (const shift of seen.getEntries()) sum += shift.value;
+                }).observe({ type: "layout-shift", buffered: true });
+                setTimeout(() => done(sum), 400);
+              })"""
+        )
+        assert shifts < 0.05  # 0.1 begins to be felt (Cumulative Layout Shift)
+
+
 def test_narrow_screen_has_no_sideways_scroll(browser: Browser) -> None:
     for view in VIEWS:
         with browser.page(at(view), answers(), viewport={"width": 390, "height": 800}) as page:

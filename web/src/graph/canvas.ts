@@ -40,6 +40,13 @@ interface Told {
 const CACHED = 24;
 const FLIGHT = 350;
 
+/** The confidence interval of a measure, where there is one. */
+function interval(edge: EdgeAnswer | undefined, measure: string): HTMLElement | null {
+  const [low, high] = [edge?.[`${measure}_low`], edge?.[`${measure}_high`]];
+  if (typeof low !== "number" || typeof high !== "number") return null;
+  return el("span", { class: "hint" }, ` [${fixed(low)}, ${fixed(high)}]`);
+}
+
 export class GraphCanvas {
   readonly element: HTMLElement;
   whenSelected: (up: Relative[], down: Relative[]) => void = () => undefined;
@@ -512,8 +519,9 @@ export class GraphCanvas {
         event.clientX,
         event.clientY,
         el("b", {}, `${words(scene.answer.measure)} ${fixed(edge.value, 3)}`),
+        interval(all, scene.answer.measure),
         el("div", {}, `${a?.label ?? a?.feature ?? "out of view"} → ${b?.label ?? b?.feature ?? "out of view"}`),
-        ...values.map(([key, value]) => el("div", {}, `${words(key)} ${fixed(value as number, 3)}`)),
+        ...values.map(([key, value]) => el("div", {}, `${words(key)} ${fixed(value as number, 3)}`, interval(all, key))),
         all && el("div", {}, `together on ${count(all.n_both)} of ${count(all.n_a)} and ${count(all.n_b)}`),
       );
     };

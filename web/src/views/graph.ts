@@ -1,10 +1,11 @@
 /** The layered graph: controls, canvas and side panel. */
 
 import * as address from "../address.ts";
+import { cividis, scheme } from "../colours.ts";
 import { el, fill, svg } from "../dom.ts";
 import { number, words } from "../format.ts";
-import type { Colouring } from "../graph/draw.ts";
 import { GraphCanvas } from "../graph/canvas.ts";
+import { type Colouring, kindColour } from "../graph/draw.ts";
 import { sidePanel } from "../graph/panel.ts";
 import { select, slider } from "../parts/controls.ts";
 import type { GraphInfo, SearchResult } from "../types.ts";
@@ -56,6 +57,7 @@ export const graph: View = (root, page) => {
     if (!page.signal.aborted) page.go(link(), true);
   });
 
+  const signs = el("p", { class: "legend" }, ...legend(colouring));
   const status = el("p", { class: "graph-status", role: "status" });
   const panel = sidePanel(page, {
     walked: (name, id) => choose({ name, id }),
@@ -133,6 +135,7 @@ export const graph: View = (root, page) => {
     select("colour", colourings, colouring, (v) => {
       colouring = v as Colouring;
       canvas.colour(colouring);
+      fill(signs, ...legend(colouring));
       remember();
     }),
     !fixed &&
@@ -152,7 +155,7 @@ export const graph: View = (root, page) => {
     el("h1", { class: "hidden" }, `Graph of ${of.model}, ${of.hook}`),
     controls,
     el("div", { class: "graph-area" }, canvas.element, panel.element),
-    el("div", { class: "graph-foot" }, status, legend()),
+    el("div", { class: "graph-foot" }, status, signs),
   );
   box.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {
@@ -164,6 +167,11 @@ export const graph: View = (root, page) => {
 
   canvas.colour(colouring);
   void canvas.load({ ...settings }).then(async () => {
+    if (selected && !selected.id) {
+      // an address written by hand
+      const { card } = await page.api.feature(selected.name, page.signal);
+      selected.id = String(card.feature_id);
+    }
     if (place.y0 && place.y1) canvas.look(Number(place.y0), Number(place.y1), Number(place.x ?? 0));
     if (selected) {
       panel.show(selected.name, canvas);
@@ -171,8 +179,15 @@ export const graph: View = (root, page) => {
     }
     if (box.value) await find();
     else if (here.params.community && settings.clustering) await markCommunity(page, canvas, settings.clustering);
+  }).catch((error: unknown) => {
+    if (!page.signal.aborted) status.textContent = sentenceOf(error);
   });
-  return { restyle: () => canvas.restyle() };
+  return {
+    restyle: () => {
+      canvas.restyle();
+      fill(signs, ...legend(colouring));
+    },
+  };
 };
 
 async function markCommunity(page: Page, canvas: GraphCanvas, clustering: string): Promise<void> {
@@ -198,16 +213,34 @@ function listed(results: SearchResult[], choose: (of: { name: string; id: string
   );
 }
 
-function legend(): HTMLElement {
+/** What the signs mean, and the colours where they mean something. */
+function legend(colouring: Colouring): Node[] {
+  const colours = scheme();
+  const of = (appearing: boolean, disappearing: boolean) =>
+    colouring === "kind" ? kindColour({ appearing, disappearing }, colours) : "currentColor";
   const sign = (...shapes: SVGElement[]) =>
-    svg("svg", { width: 18, height: 12, "aria-hidden": "true" }, ...shapes) as unknown as Node;
-  const disc = () => svg("circle", { cx: 7, cy: 6, r: 4, fill: "currentColor" });
-  return el(
-    "p",
-    { class: "legend" },
-    el("span", {}, sign(disc()), "passes"),
-    el("span", {}, sign(svg("circle", { cx: 7, cy: 6, r: 3.5, fill: "none", stroke: "currentColor", "stroke-width": 1.5 })), "appears"),
-    el("span", {}, sign(disc(), svg("rect", { x: 13, y: 2, width: 2, height: 8, fill: "currentColor" })), "disappears"),
-    el("span", { class: "keys" }, "drag, wheel · ", el("kbd", {}, "+"), el("kbd", {}, "−"), el("kbd", {}, "0"), el("kbd", {}, "arrows")),
+    svg("svg", { width: 18, height: 12, "aria-hidden": "true" }, ...shapes);
+  const disc = (fill: string) => svg("circle", { cx: 7, cy: 6, r: 4, fill });
+  const [passes, born, gone] = [of(false, false), of(true, false), of(false, true)];
+  const steps = 24;
+  const density = el(
+    "span",
+    {},
+    "active on 0.01 %",
+    svg(
+      "svg",
+      { width: 96, height: 10, "aria-hidden": "true" },
+      ...Array.from({ length: steps }, (_, i) =>
+        svg("rect", { x: (96 * i) / steps, width: 96 / steps + 0.5, height: 10, fill: `rgb(${cividis(i / (steps - 1)).join(",")})` }),
+      ),
+    ),
+    "30 % of tokens",
   );
+  return [
+    ...(colouring === "density" ? [density] : []),
+    el("span", {}, sign(disc(passes)), "passes"),
+    el("span", {}, sign(svg("circle", { cx: 7, cy: 6, r: 3.5, fill: "none", stroke: born, "stroke-width": 1.5 })), "appears"),
+    el("span", {}, sign(disc(gone), svg("rect", { x: 13, y: 2, width: 2, height: 8, fill: gone })), "disappears"),
+    el("span", { class: "keys" }, "drag, wheel · ", el("kbd", {}, "+"), el("kbd", {}, "−"), el("kbd", {}, "0"), el("kbd", {}, "arrows")),
+  ];
 }

@@ -73,6 +73,11 @@ export const sentence: View = (root, page) => {
   return { restyle: () => drawing?.redraw() };
 };
 
+/** A token that shares its character with the next one has no text of its own. */
+function shownToken(text: string): string {
+  return text === "" ? "⋯" : text.replaceAll("\n", "⏎").replace(/^ /, "\u00a0");
+}
+
 type Active = SentenceAnswer["layers"][number]["features"][number];
 
 /** Tokens as chips that choose, and the features active on the chosen ones. */
@@ -96,7 +101,7 @@ class Drawing {
       el(
         "button",
         { type: "button", class: "chip", "aria-pressed": "false", "data-token": i, on: { click: () => this.#toggle(i) } },
-        text.replaceAll("\n", "⏎").replace(/^ /, "\u00a0"),
+        shownToken(text),
       ),
     );
     const chips = el("div", { class: "chips", role: "group", "aria-label": "Tokens; choose some to see only what is active on them" }, ...this.#chips);

@@ -1,0 +1,134 @@
+"""`atlas view` as a reader meets it: the real server, in headless Chromium."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import atlas
+from tests.chromium import Browser, started
+from tests.commandline import COMMAND
+from tests.page_answers import EVIL
+from tests.planted_layers import PlantedLayers
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with started() as browser:
+        yield browser
+
+
+@contextmanager
+def served(path: Path) -> Iterator[str]:
+    """The address at which `atlas view` shows an atlas."""
+    command = [*COMMAND, "view", str(path), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+            assert found is not None
+            yield found[0]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def hostile(layers: PlantedLayers, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planted layers with labels, all of which try to break out of the page."""
+    path = tmp_path_factory.mktemp("hostile") / "layers.atlas"
+    shutil.copy(layers.path, path)
+    with atlas.open(path, write=True) as opened, opened.transaction():
+        opened.execute(
+            """
+            insert into labels by name
+            select feature_id, ? || ' f' || feature_id || 'f' as text, 'words' as method,
+                'test' as explainer, 0.5 as score, 'test' as scored_by
+            from features
+            """,
+            [EVIL],
+        )
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(hostile: Path) -> Iterator[str]:
+    with served(hostile) as address:
+        yield address
+
+
+def test_search_feature_lineage_and_back(
+    browser: Browser, address: str, layers: PlantedLayers
+) -> None:
+    upstream, downstream = min(layers.truth.passes)
+    with browser.page(address) as page:
+        page.get_by_role("searchbox").fill(f"f{upstream}f")
+        link = page.locator(".hits a.feature").first
+        link.wait_for()
+        link.click()
+        page.get_by_role("heading", name=f"f{upstream}f").wait_for()
+        page.get_by_text("of tokens").first.wait_for()
+        assert re.search(r"#/feature/deep/\d+-\w+/\d+$", page.url)
+        page.locator(".diagram").wait_for()
+        successor = page.locator(f'.diagram .box[aria-label*="f{downstream}f"]')
+        successor.click()
+        page.get_by_role("heading", name=f"f{downstream}f").wait_for()
+        page.go_back()
+        page.get_by_role("heading", name=f"f{upstream}f").wait_for()
+
+
+def test_graph_loads_pans_and_opens_a_feature(browser: Browser, address: str) -> None:
+    with browser.page(f"{address}#/graph") as page:
+        page.locator('.graph[data-mode="nodes"]').wait_for()
+        box = page.locator(".graph").bounding_box()
+        page.mouse.move(box["x"] + 500, box["y"] + 300)
+        for _ in range(6):
+            page.mouse.wheel(0, -60)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 500, box["y"] + 500, steps=5)
+        page.mouse.up()
+        page.wait_for_url(re.compile("y0="))
+        page.locator(".graph-search input").fill("f30f")
+        page.locator(".graph-hits button").first.click()
+        page.get_by_role("complementary").get_by_role("heading", name="f30f").wait_for()
+        page.get_by_role("link", name="all of it").click()
+        page.get_by_role("heading", name="f30f").wait_for()
+        page.get_by_role("link", name="show in graph").click()
+        page.get_by_role("complementary").get_by_role("heading", name="f30f").wait_for()
+
+
+def test_flow_has_every_step(browser: Browser, address: str) -> None:
+    with browser.page(f"{address}#/flow") as page:
+        page.get_by_role("row", name="0 → 1").wait_for()
+        assert page.locator(".sankey .passed").count() == 3
+
+
+def test_sql_answers_and_refuses(browser: Browser, address: str) -> None:
+    with browser.page(f"{address}#/sql") as page:
+        box = page.get_by_role("textbox", name="SQL query")
+        box.fill("select feature, label from feature_cards limit 3")
+        page.keyboard.press("Control+Enter")
+        page.get_by_role("link", name="deep/0-resid_post/0").first.wait_for()
+        for refused in ("select nothing", "drop table labels", "copy labels to '/tmp/labels.csv'"):
+            box.fill(refused)
+            page.keyboard.press("Control+Enter")
+            page.get_by_role("alert").wait_for()
+            box.fill("select 1 as one")
+            page.keyboard.press("Control+Enter")
+            page.get_by_role("cell", name="1", exact=True).wait_for()
+
+
+def test_sentence_without_a_model_says_why(browser: Browser, address: str) -> None:
+    with browser.page(f"{address}#/sentence/deep?text=once upon a time") as page:
+        page.locator("main .hint, main .failure").first.wait_for()
+
+
+def test_feature_that_is_not_there(browser: Browser, address: str) -> None:
+    with browser.page(f"{address}#/feature/deep/0-resid_post/99999") as page:
+        page.get_by_role("alert").wait_for()
+        assert page.get_by_role("alert").inner_text().count(".") >= 1
