@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from atlas.cards import card
@@ -10,7 +11,7 @@ from atlas.web.given import Given
 from atlas.web.places import places
 from atlas.web.viewed import Connection, Viewed, records
 
-_CONTEXTS = 20
+_MOST_CONTEXTS = 100
 _TOPS = 20
 _BINS = 40
 _MOST_RESULTS = 200
@@ -56,7 +57,12 @@ def _keep_terms(atlas: Connection) -> bool:
 
 def feature(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     """One feature: its card, how strong its activations are, its communities and its place."""
-    found = card(atlas, given.text("name"), contexts=_CONTEXTS, tops=_TOPS)
+    found = card(
+        atlas,
+        given.text("name"),
+        contexts=given.integer("contexts", 20, 0, _MOST_CONTEXTS),
+        tops=_TOPS,
+    )
     return {
         "card": dataclasses.asdict(found),
         "histogram": _histogram(atlas, found.feature_id),
@@ -108,22 +114,34 @@ def _communities(viewed: Viewed, atlas: Connection, feature_id: int) -> list[dic
 def neighbours(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     """The features most like one, model by model: the macro similar(), by activation over words."""
     feature_id = atlas.feature_id(given.text("name"))
+    k = given.integer("k", 8, 1, _MOST_NEIGHBOURS)
+    return neighbours_of(atlas, [feature_id], k)[feature_id]
+
+
+def neighbours_of(atlas: Connection, ids: Sequence[int], k: int) -> dict[int, dict[str, Any]]:
+    """The k nearest in each model of several features, by id, each as `neighbours` has it."""
     found = records(
         atlas,
         """
         select
-            models.name as model, near.feature, near.feature_id, near.score, best_labels.label,
-            feature_names.sae, feature_names.layer
-        from models, similar($feature, k := $k, within := models.name) as near
+            asked.feature_id as asked, asked.model, near.feature, near.feature_id, near.score,
+            best_labels.label, feature_names.sae, feature_names.layer
+        from (
+            select unnest($ids::bigint[]) as feature_id, models.name as model, model_id from models
+        ) as asked, similar(asked.feature_id, k := $k, within := asked.model) as near
         join feature_names on feature_names.feature_id = near.feature_id
         left join best_labels on best_labels.feature_id = near.feature_id
-        order by models.model_id, near.rank
+        order by asked.feature_id, asked.model_id, near.rank
         """,
-        {"feature": feature_id, "k": given.integer("k", 8, 1, _MOST_NEIGHBOURS)},
+        {"ids": ids, "k": k},
     )
-    models: dict[str, list[dict[str, Any]]] = {
-        name: [] for (name,) in atlas.rows("select name from models order by model_id")
+    models = [name for (name,) in atlas.rows("select name from models order by model_id")]
+    near: dict[int, dict[str, list[dict[str, Any]]]] = {
+        one: {model: [] for model in models} for one in ids
     }
     for one in found:
-        models[one.pop("model")].append(one)
-    return {"models": [{"model": name, "neighbours": near} for name, near in models.items()]}
+        near[one.pop("asked")][one.pop("model")].append(one)
+    return {
+        one: {"models": [{"model": model, "neighbours": hits} for model, hits in mine.items()]}
+        for one, mine in near.items()
+    }

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from atlas.web.communities import Members, members_of, of_place
 from atlas.web.given import Given
 from atlas.web.labels import Labels, labels_of
-from atlas.web.layered import Layered, Step, layered
-from atlas.web.measures import asked_measure
-from atlas.web.places import asked_place
+from atlas.web.layered import KEPT, Layered, Step, layered
+from atlas.web.measures import AT_LEAST, asked_measure
+from atlas.web.places import Place, asked_place
 from atlas.web.viewed import Connection, Viewed
 
 _MOST_NODES = 20_000
@@ -54,29 +54,43 @@ def graph(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
         drawn["nodes"] = _nodes(window, labels, members)
         drawn["edges"] = _edges(window, 2 * limit)
     else:
-        bins = given.integer("bins", 96, 1, _MOST_BINS)
+        bins = drawn["bins"] = given.integer("bins", 96, 1, _MOST_BINS)
         drawn["bands"] = _bands(window, members, bins)
         drawn["flows"] = _flows(window, bins)
     found = (given.optional("find") or "").split(",")
     return {
-        **place.described(),
-        "measure": measure,
-        "at_least": at_least,
+        **_described(window),
         "clustering": clustering,
-        "from_layer": numbers[window.first],
-        "to_layer": numbers[window.last],
-        "y0": window.y0,
-        "y1": window.y1,
-        "layers": [
-            {"layer": sae.layer, "sae": sae.name, "n": int(n), "n_features": sae.d_sae}
-            for sae, n in zip(place.saes, np.diff(whole.begin), strict=True)
-        ],
         "totals": {"nodes": window.n_nodes, "edges": window.n_edges},
         "complete": near
         and window.n_nodes == len(whole.feature_id)
         and len(drawn["edges"]) == window.n_edges,
         **drawn,
         "found": _found(whole, labels, [one for one in found if one.isdigit()][:_MOST_FOUND]),
+    }
+
+
+def graph_of(
+    viewed: Viewed, atlas: Connection, place: Place, measure: str, ids: set[int]
+) -> dict[str, Any]:
+    """Some features and the edges between them, as if they were the whole graph."""
+    whole = layered(viewed, atlas, place, measure)
+    window = _Window(whole, AT_LEAST[measure], KEPT, 0, len(place.saes) - 1, 0.0, 1.0)
+    clustering = of_place(viewed, atlas, place, measure, None)
+    members = members_of(viewed, atlas, place, clustering)
+    nodes = _nodes(window, labels_of(viewed, atlas, place), members)
+    nodes = [node for node in nodes if node["id"] in ids]
+    edges = [one for one in _edges(window, window.n_edges) if {one["a"], one["b"]} <= ids]
+    return {
+        **_described(window),
+        "clustering": clustering,
+        "totals": {"nodes": len(nodes), "edges": len(edges)},
+        "complete": True,
+        "nodes": nodes,
+        "edges": edges,
+        "bands": [],
+        "flows": [],
+        "found": [],
     }
 
 
@@ -143,6 +157,24 @@ class _Window:
         share = (self.graph.y[nodes] - self.y0) / (self.y1 - self.y0)
         band: NDArray[np.int64] = np.floor(share * bins).astype(np.int64)
         return band
+
+
+def _described(window: _Window) -> dict[str, Any]:
+    """What graph and window these are."""
+    place, begin = window.graph.place, window.graph.begin
+    return {
+        **place.described(),
+        "measure": window.graph.measure,
+        "at_least": window.at_least,
+        "from_layer": place.saes[window.first].layer,
+        "to_layer": place.saes[window.last].layer,
+        "y0": window.y0,
+        "y1": window.y1,
+        "layers": [
+            {"layer": sae.layer, "sae": sae.name, "n": int(n), "n_features": sae.d_sae}
+            for sae, n in zip(place.saes, np.diff(begin), strict=True)
+        ],
+    }
 
 
 def _index(numbers: list[int], layer: int) -> int:

@@ -80,6 +80,21 @@ class Layered:
         sae = self.place.saes[layer]
         return f"{sae.name}/{int(self.feature_id[node]) - sae.first_feature_id}"
 
+    def edges_of(self, node: int, direction: str) -> list[tuple[int, int, float]]:
+        """A node's edges (a, b, value) to the next layer, 'down', or from the one before, 'up'."""
+        layer = int(self.layer_of(np.array(node)))
+        place = node - int(self.begin[layer])
+        for step in self.steps:
+            if direction == "down" and step.lower == layer:
+                mine = np.arange(step.of_a[place], step.of_a[place + 1])
+            elif direction == "up" and step.lower + 1 == layer:
+                mine = step.by_b[step.of_b[place] : step.of_b[place + 1]]
+            else:
+                continue
+            ends = step.a[mine].tolist(), step.b[mine].tolist()
+            return list(zip(*ends, step.value[mine].tolist(), strict=True))
+        return []
+
     def linked(self, layer: int) -> tuple[bool, bool]:
         """Whether the layer's edges from the one before, and to the next one, are known."""
         lowers = {step.lower for step in self.steps}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from atlas.web.communities import members_of, of_place
 from atlas.web.given import Given
+from atlas.web.labels import labels_of
 from atlas.web.layered import Layered, layered
 from atlas.web.measures import asked_measure
 from atlas.web.places import asked_place, places
@@ -52,11 +54,30 @@ def flow(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
 
 
 def edge(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
-    """What every measure says of two features."""
+    """What every measure says of two features, linked or not, with confidence intervals."""
     found = records(
         atlas, "from edge(?, ?)", [atlas.feature_id(given.text(one)) for one in ("a", "b")]
     )
     return found[0]
+
+
+def stored_edges(atlas: Connection, pairs: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    """What every measure says of pairs of features, given by id; those that are stored."""
+    return records(
+        atlas,
+        """
+        select
+            edges.* exclude (
+                sae_a, sae_b, layer_a, layer_b, link_id, sae_id_a, sae_id_b, feature_id_a,
+                feature_id_b
+            ),
+            decoder_cosine(feature_id_a, feature_id_b) as decoder_cosine
+        from edges
+        join (select unnest($a::bigint[]) as a, unnest($b::bigint[]) as b) as asked
+            on asked.a = feature_id_a and asked.b = feature_id_b
+        """,
+        {"a": [a for a, _ in pairs], "b": [b for _, b in pairs]},
+    )
 
 
 def lineage(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
@@ -67,30 +88,53 @@ def lineage(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     feature_id = atlas.feature_id(given.text("name"))
     measure, at_least = asked_measure(given)
     depths = {"up": given.integer("up", 99, 0, 99), "down": given.integer("down", 99, 0, 99)}
-    for place in places(viewed, atlas):
-        if place.links and place.index_of(feature_id) is not None:
-            whole = layered(viewed, atlas, place, measure)
-            node = whole.node_of(feature_id)
-            if node is not None:
-                kept, edges, truncated = _cone(whole, node, depths, at_least)
-                ids = whole.feature_id[kept].tolist()
-                return {
-                    "name": atlas.feature_name(feature_id),
-                    "measure": measure,
-                    "nodes": _described(viewed, atlas, ids, measure),
-                    "edges": [
-                        {"a": whole.name_of(a), "b": whole.name_of(b), "value": round(value, 5)}
-                        for a, b, value in edges
-                    ],
-                    "truncated": truncated,
-                }
-    return {
-        "name": atlas.feature_name(feature_id),
-        "measure": measure,
-        "nodes": _described(viewed, atlas, [feature_id], measure),
-        "edges": [],
-        "truncated": False,
-    }
+    answer = {"name": atlas.feature_name(feature_id), "measure": measure, "at_least": at_least}
+    place = next(one for one in places(viewed, atlas) if one.index_of(feature_id) is not None)
+    whole = layered(viewed, atlas, place, measure) if place.links else None
+    start = whole.node_of(feature_id) if whole else None
+    if whole is None or start is None:
+        return {**answer, "nodes": [_alone(atlas, feature_id)], "edges": [], "truncated": False}
+    nodes, edges, truncated = _cone(whole, start, depths, at_least)
+    labels = labels_of(viewed, atlas, place)
+    clustering = of_place(viewed, atlas, place, measure, None)
+    members = members_of(viewed, atlas, place, clustering)
+    described = [
+        {
+            "feature": whole.name_of(node),
+            "feature_id": int(whole.feature_id[node]),
+            "model": place.model,
+            "layer": place.saes[int(layer)].layer,
+            "label": labels.get(int(whole.feature_id[node]), (None, None))[0],
+            "density": float(whole.density[node]),
+            "community": members.get(int(whole.feature_id[node])),
+        }
+        for node, layer in zip(nodes, whole.layer_of(np.array(nodes)), strict=True)
+    ]
+    named = [
+        {"a": whole.name_of(a), "b": whole.name_of(b), "value": round(value, 5)}
+        for a, b, value in edges
+    ]
+    return {**answer, "nodes": described, "edges": named, "truncated": truncated}
+
+
+def _alone(atlas: Connection, feature_id: int) -> dict[str, Any]:
+    """A feature that no edge leads to or from: dead, or of SAEs that are not linked."""
+    (found,) = records(
+        atlas,
+        """
+        select
+            feature, feature_id, models.name as model, feature_names.layer, label, density,
+            null as community
+        from feature_names
+        join features using (feature_id)
+        join saes on saes.sae_id = features.sae_id
+        join models using (model_id)
+        left join best_labels using (feature_id)
+        where feature_id = ?
+        """,
+        [feature_id],
+    )
+    return found
 
 
 def _cone(
@@ -105,7 +149,7 @@ def _cone(
         for gone in range(depth):
             reached: set[int] = set()
             for near in frontier:
-                for a, b, value in _edges_of(whole, near, direction):
+                for a, b, value in whole.edges_of(near, direction):
                     if value < at_least:
                         continue
                     edges.add((a, b, value))
@@ -122,52 +166,3 @@ def _cone(
     inside = set(kept)
     between = sorted(one for one in edges if one[0] in inside and one[1] in inside)
     return sorted(kept), between, len(strength) > len(kept)
-
-
-def _edges_of(whole: Layered, node: int, direction: str) -> list[tuple[int, int, float]]:
-    """A node's edges to the next layer ('down') or from the one before ('up')."""
-    layer = int(whole.layer_of(np.array(node)))
-    place = node - int(whole.begin[layer])
-    for step in whole.steps:
-        if direction == "down" and step.lower == layer:
-            mine = np.arange(step.of_a[place], step.of_a[place + 1])
-        elif direction == "up" and step.lower + 1 == layer:
-            mine = step.by_b[step.of_b[place] : step.of_b[place + 1]]
-        else:
-            continue
-        return list(
-            zip(
-                step.a[mine].tolist(), step.b[mine].tolist(), step.value[mine].tolist(), strict=True
-            )
-        )
-    return []
-
-
-def _described(
-    viewed: Viewed, atlas: Connection, ids: list[int], measure: str
-) -> list[dict[str, Any]]:
-    """The features as the page shows them, in this order."""
-    rows = records(
-        atlas,
-        """
-        select
-            feature, feature_id, models.name as model, feature_names.layer, label, density
-        from feature_names
-        join features using (feature_id)
-        join saes on saes.sae_id = features.sae_id
-        join models using (model_id)
-        left join best_labels using (feature_id)
-        where list_contains(?::bigint[], feature_id)
-        order by feature_id
-        """,
-        [ids],
-    )
-    by_id = {row["feature_id"]: row for row in rows}
-    found = []
-    for feature_id in ids:
-        row = by_id[feature_id]
-        place = next(one for one in places(viewed, atlas) if one.index_of(feature_id) is not None)
-        clustering = of_place(viewed, atlas, place, measure, None)
-        row["community"] = members_of(viewed, atlas, place, clustering).get(feature_id)
-        found.append(row)
-    return found
