@@ -199,7 +199,7 @@ def answers() -> Answers:
     }  # fmt: skip
 
     def search(asked: Params) -> dict[str, Any]:
-        hits = [(n, i) for n in LAYERS for i in range(WIDTH) if asked["q"] in label(n, i)]
+        hits = [(n, i) for n in LAYERS for i in range(WIDTH) if asked.get("q", "") in label(n, i)]
         return {"results": [
             {"feature": name(n, i), "feature_id": 100 * n + i, "label": label(n, i),
              "label_score": 0.5, "score": 1.0, "sae": f"m/{n}-resid_post", "model": "m",

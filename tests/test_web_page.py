@@ -33,16 +33,20 @@ def in_graph(page: Any, layer: int, index: int) -> tuple[float, float]:
     )
 
 
+def results(page: Any, count: int) -> None:
+    """Waits for as many search results."""
+    page.locator(f".results .hits li:nth-child({count}):last-child").wait_for()
+
+
 def test_search_click_and_back(browser: Browser) -> None:
     with browser.page(at(""), answers()) as page:
         page.get_by_role("searchbox").fill("concept 12 of")
-        page.locator(".hits a.feature").first.wait_for()
-        assert page.locator(".hits li").count() == 3
+        results(page, 3)
         page.get_by_role("link", name="concept 12 of layer 1").click()
         page.get_by_role("heading", name="concept 12 of layer 1").wait_for()
         assert page.url.endswith("#/feature/m/1-resid_post/12")
         page.go_back()
-        page.locator(".hits a.feature").first.wait_for()
+        results(page, 3)
         assert page.get_by_role("searchbox").input_value() == "concept 12 of"
 
 
@@ -52,7 +56,7 @@ def test_search_by_keyboard(browser: Browser) -> None:
         page.keyboard.press("/")
         page.locator("#search").wait_for()
         page.keyboard.type("concept 12 of")
-        page.locator(".hits a.feature").first.wait_for()
+        results(page, 3)
         for key in ("ArrowDown", "ArrowDown", "ArrowUp", "ArrowDown", "Enter"):
             page.keyboard.press(key)
         page.get_by_role("heading", name="concept 12 of layer 1").wait_for()
@@ -122,7 +126,7 @@ def test_graph_asks_for_what_comes_into_view(browser: Browser) -> None:
         page.mouse.move(box["x"] + 600, box["y"] + 700, steps=8)
         page.mouse.up()
         page.wait_for_url(re.compile("y0="))
-        page.wait_for_function("document.querySelector('.graph').dataset.mode === 'nodes'")
+        page.locator('.graph[data-mode="nodes"]').wait_for()
         later = [asked for path, asked in page.asked[before:] if path == "/api/graph"]
         assert len(later) <= 6  # not one for every movement
         page.keyboard.press("0")

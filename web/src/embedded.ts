@@ -40,7 +40,10 @@ export function find(data: Embedded, path: string, params: Params): unknown {
   return best?.body;
 }
 
-/** Features of the export whose labels or top words hold every word of `q`; labels count more. */
+/**
+ * Features of the export whose labels or top words hold every word of `q`, those first whose labels
+ * do. Without a word, all of them, best labels first.
+ */
 export function search(data: Embedded, q: string, within: string, limit: number): SearchResult[] {
   const wanted = q.toLowerCase().split(/\s+/).filter(Boolean);
   const results: SearchResult[] = [];
@@ -70,7 +73,12 @@ export function search(data: Embedded, q: string, within: string, limit: number)
       density: card.density,
     });
   }
-  results.sort((a, b) => (b.score ?? 0) - (a.score ?? 0) || a.feature_id - b.feature_id);
+  results.sort(
+    (a, b) =>
+      (b.score ?? 0) - (a.score ?? 0) ||
+      (b.label_score ?? -1) - (a.label_score ?? -1) ||
+      a.feature_id - b.feature_id,
+  );
   return results.slice(0, limit);
 }
 

@@ -45,6 +45,7 @@ test("search: every word somewhere, labels before words", () => {
   assert.deepEqual(names("give", "b/"), ["b/3-x/1"]);
   assert.deepEqual(names("nothing"), []);
   assert.equal(search(data, "give", "", 1).length, 1);
+  assert.deepEqual(names(""), ["a/3-x/1", "a/3-x/2", "b/3-x/1"]);
 });
 
 test("what an export lacks is told with the way to it", () => {

@@ -18,8 +18,8 @@ export function featureLink(name: string, label: string | null): HTMLElement {
   );
 }
 
-/** An SAE's name; the link asks for its features in SQL. */
-export function saeName(sae: string): HTMLElement {
+/** An SAE's name, or the part of it that is `shown`; the link asks for its features in SQL. */
+export function saeName(sae: string, shown = sae): HTMLElement {
   const query = `select feature, label, label_score, density, max_activation
 from feature_cards
 where sae = '${sae.replaceAll("'", "''")}' and alive
@@ -27,8 +27,8 @@ order by label_score desc nulls last
 limit 200`;
   return el(
     "a",
-    { class: "name", href: address.format("sql", [], { query }), title: "its features, in SQL" },
-    sae,
+    { class: "name", href: address.format("sql", [], { query }), title: `the features of ${sae}, in SQL` },
+    shown,
   );
 }
 

@@ -16,15 +16,11 @@ export const search: View = (root, page) => {
     const q = box.value.trim();
     if (page.signal.aborted) return;
     page.go(address.format("search", [], { q, within }), true);
-    if (!q && !within) {
-      fill(results, examples());
-      return;
-    }
     void show(
       results,
       page.signal,
       (signal) => page.api.search({ q, within, limit: 60 }, signal),
-      (found) => fill(results, listed(found, q)),
+      (found) => fill(results, !q && keys(), !q && el("h2", {}, "Best labels"), listed(found, q)),
     );
   };
   const box = el("input", {
@@ -77,8 +73,7 @@ export const search: View = (root, page) => {
       el("aside", { "aria-label": "The atlas" }, overview(atlas)),
     ),
   );
-  if (here.params.q || within) run();
-  else fill(results, examples());
+  run();
   box.focus({ preventScroll: true });
 };
 
@@ -115,7 +110,7 @@ function walk(event: KeyboardEvent): void {
   else if (event.key === "ArrowUp") document.getElementById("search")?.focus();
 }
 
-function examples(): HTMLElement {
+function keys(): HTMLElement {
   return hint(
     "Features are found by their labels and by the words on which they are the most active. ",
     el("kbd", {}, "/"),
@@ -195,7 +190,7 @@ function modelTable(model: ModelInfo, atlas: AtlasInfo): HTMLElement {
             el(
               "tr",
               {},
-              el("td", {}, saeName(sae.sae)),
+              el("td", {}, saeName(sae.sae, sae.sae.slice(model.model.length + 1))),
               el("td", {}, sae.architecture),
               el("td", { class: "right", title: `${count(sae.n_alive)} of ${count(sae.d_sae)}` }, count(sae.n_alive)),
               el("td", { class: "right" }, number(sae.l0)),

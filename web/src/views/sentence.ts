@@ -41,6 +41,7 @@ export const sentence: View = (root, page) => {
       (answer) => {
         drawing = new Drawing(answer, page);
         fill(place, drawing.element);
+        drawing.redraw(); // in the width that it has now
       },
     );
   };
@@ -109,7 +110,6 @@ class Drawing {
       `activation ${number(Number(chip.getAttribute("data-activation")))}`,
     ]);
     fill(this.element, chips, this.#told, this.#graph);
-    this.redraw();
   }
 
   #toggle(token: number): void {

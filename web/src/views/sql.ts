@@ -35,6 +35,7 @@ export const sql: View = (root, page) => {
     const query = box.value.trim();
     if (!query) return;
     page.go(address.format("sql", [], { query }), true);
+    if (!results.hasChildNodes()) fill(results, hint("Running …"));
     void show(
       results,
       page.signal,
