@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 import atlas
+from tests.synthetic_lineage import add_ablations, add_communities
 from tests.synthetic_links import add_links
 from tests.synthetic_pairs import add_pairings
 
@@ -147,6 +148,9 @@ def build_tables(
         )  # fmt: skip
     add_pairings(add, columns, len(words["start"]), seed)
     add_links(add, columns, len(words["start"]))
+    planted = [concepts(sae_id, width, seed) for sae_id in range(len(sites))]
+    add_communities(add, columns, planted)
+    add_ablations(add, columns, planted)
     add(
         "runs", run_id=0, command="synthetic", plan=_sha(str((seed, documents, width))),
         config=json.dumps({"documents": documents, "width": width}), circumstances="{}", seed=seed,

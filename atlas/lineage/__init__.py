@@ -3,6 +3,8 @@
     joint       joint activity of all pairs of two SAEs' features, counted exactly; joint_loops are
                 its compiled loops, joint_device the same on a GPU
     linking     computes it for layers of an atlas, and keeps it: `atlas link`
+    communities finds communities of features over all layers, and keeps them: `atlas communities`;
+                by partition, agreement, community_labels
 
 What is kept are counts and sums; every measure of an edge is SQL over them (sql/views/edges.sql).
 """
