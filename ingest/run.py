@@ -38,6 +38,7 @@ from atlas.ingest.text.tokens import TokenStream, vocabulary_texts
 from atlas.ingest.workspace import Workspace, remove_all, workspace
 from atlas.ingest.writing.commit import commit
 from atlas.ingest.writing.finished import FinishedRun, FinishedSae
+from atlas.lineage.linking import link_neighbours
 from atlas.progress import Progress, Silent
 from atlas.workers import Stage, run_lanes
 
@@ -63,6 +64,8 @@ def ingest(
 ) -> Outcome:
     """Make SAEs of a model, measure them on the reference corpus, add them to the atlas at `path`.
 
+    Neighbouring layers of the model are linked (`atlas.lineage.linking`) when that is done.
+
     Killed at any point and called again with the same options it goes on, and ends with the same
     content.
 
@@ -76,6 +79,7 @@ def ingest(
     key = prepared.circumstances.key(plan)
     if prepared.done:
         remove_all(path, plan.sha256)  # what one left that was killed while it tidied up
+        _link(path, prepared, progress, wait)  # nor may linking have been reached
         return Outcome(names, added=False)
     with workspace(path, key) as work:
         begun = work.read("begun")
@@ -95,7 +99,13 @@ def ingest(
         work.remove()
     # Begun in other circumstances, such as with another reference corpus, and of no more use.
     remove_all(path, plan.sha256)
+    _link(path, prepared, progress, wait)
     return Outcome(names, added=True)
+
+
+def _link(path: Path, prepared: Prepared, progress: Progress, wait: float) -> None:
+    """Which features of neighbouring layers fire together, of all SAEs of the model."""
+    link_neighbours(path, [prepared.plan.model], progress=progress, wait=wait)
 
 
 def _run(

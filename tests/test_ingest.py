@@ -70,7 +70,21 @@ def test_names_and_shapes(place: Path) -> None:
             ("one/1-resid_post-k8", 16, 32, 8, 1, "resid_post"),
         ]
         assert a.rows("select count(*), count(distinct tokenizer_id) from models") == [(2, 1)]
-        assert a.rows("select count(*) from runs where status = 'done'") == [(3,)]
+        assert a.rows(
+            "select command, count(*) from runs where status = 'done' group by command order by all"
+        ) == [("ingest", 3), ("link", 2)]
+
+
+def test_neighbouring_layers_are_linked(place: Path) -> None:
+    with atlas.open(place / "a.atlas") as a:
+        linked = a.rows(
+            "select a.name, b.name, over from links join saes a on a.sae_id = sae_a"
+            " join saes b on b.sae_id = sae_b order by all"
+        )
+    assert linked == [
+        ("one/0-resid_post", "one/1-resid_post", "tokens"),
+        ("two/0-mlp_out", "two/2-mlp_out", "tokens"),
+    ]
 
 
 def test_training_leaves_the_reference_out_where_there_is_more_text(place: Path) -> None:
