@@ -53,14 +53,16 @@ def make_app(viewed: Viewed, port: int) -> Starlette:
         routes.append(Route(path, _get(viewed, answer, limiter), methods=["GET"]))
     for path, answer in POSTS.items():
         routes.append(Route(path, _post(viewed, answer, limiter), methods=["POST"]))
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[
             Middleware(Guard, port=port),
             Middleware(GZipMiddleware, minimum_size=_GZIP_FROM, compresslevel=3),
         ],
-        exception_handlers={HTTPException: _refused, Exception: _failed},
+        exception_handlers={HTTPException: _refused},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 # -- the page -----------------------------------------------------------------------------------
@@ -101,10 +103,13 @@ def _post(viewed: Viewed, answer: Answer, limiter: anyio.CapacityLimiter) -> End
         if kind != "application/json":
             return failure(415, "Send JSON, with the header Content-Type: application/json.")
         body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > _MOST_BODY:
-                return failure(413, f"The request has more than {_MOST_BODY >> 10} KiB.")
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > _MOST_BODY:
+                    return failure(413, f"The request has more than {_MOST_BODY >> 10} KiB.")
+        except ClientDisconnect:
+            return Response(status_code=_CLOSED)
         try:
             values = json.loads(body)
         except (ValueError, RecursionError):
@@ -150,14 +155,14 @@ async def _response(
             text = await anyio.to_thread.run_sync(
                 connection.answer, work, abandon_on_cancel=True, limiter=limiter
             )
-    except (AtlasError, TimeoutError, Stopped, MemoryError) as error:
+    except Exception as error:
         return _told(error)
     finally:
         connection.stop()
     return Response(text, media_type="application/json; charset=utf-8")
 
 
-def _told(error: BaseException) -> Response:
+def _told(error: Exception) -> Response:
     if isinstance(error, NotFound):
         return failure(404, str(error))
     if isinstance(error, AtlasLocked):
@@ -168,7 +173,11 @@ def _told(error: BaseException) -> Response:
         return failure(504, f"This took longer than {SECONDS:.0f} seconds; ask for less.")
     if isinstance(error, MemoryError):
         return failure(507, "Out of memory; ask for less.")
-    return failure(503, "The server is being stopped.")
+    if isinstance(error, Stopped):
+        return failure(503, "The server is being stopped.")
+    # The page learns nothing of a fault of this program; its place is told to the terminal.
+    traceback.print_exception(error, file=sys.stderr)
+    return failure(500, "This is a fault of the program; the terminal says where.")
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -179,10 +188,3 @@ async def _refused(request: Request, error: Exception) -> Response:
         headers = dict(error.headers or {})
         return failure(405, f"{request.url.path} does not take {request.method}.", headers)
     return failure(error.status_code, f"{error.detail}.")
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    # The page learns nothing of a fault of this program; its place is told to the terminal.
-    if not isinstance(error, ClientDisconnect):
-        traceback.print_exception(error, file=sys.stderr)
-    return failure(500, "This is a fault of the program; the terminal says where.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import datetime
 import hashlib
+import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,19 +22,17 @@ from atlas.web.answers import GETS
 from atlas.web.features import neighbours_of
 from atlas.web.given import Given
 from atlas.web.graph import graph_of
-from atlas.web.layered import layered
+from atlas.web.layered import Layered, layered
 from atlas.web.lineage import stored_edges
-from atlas.web.measures import DEFAULT
+from atlas.web.measures import AT_LEAST, DEFAULT
 from atlas.web.places import Place, places
 from atlas.web.viewed import Connection, Viewed, records
 
 MOST_FEATURES = 2000
 """That may be chosen: some 20 kB each, and as many again for those linked with them."""
 
-_AROUND = 2
-"""Strongest edges to either side that are followed from each chosen feature."""
 _LEAST_AROUND = 40
-"""Linked features that come along even with a few; with many, as many as these."""
+"""Linked features that come along even with a few; with more, as many as these."""
 _CONTEXTS = 8
 _NEIGHBOURS = 5
 
@@ -178,24 +178,36 @@ def _linked_places(viewed: Viewed, atlas: Connection) -> list[Place]:
 
 
 def _linked(viewed: Viewed, atlas: Connection, chosen: list[int]) -> list[int]:
-    """Features with a strong edge to a chosen one, the strongest first."""
+    """Features on the strongest way from a chosen one to the first and last layer, nearest first.
+
+    A way ends where no edge is strong enough to be drawn; a feature is as near as the weakest
+    edge before it.
+    """
     found: dict[int, float] = {}
     for place in _linked_places(viewed, atlas):
         if not any(place.index_of(feature_id) is not None for feature_id in chosen):
             continue
         whole = layered(viewed, atlas, place, DEFAULT)
-        for feature_id in chosen:
-            node = whole.node_of(feature_id)
-            if node is None:
-                continue
-            for direction in ("up", "down"):
-                edges = sorted(whole.edges_of(node, direction), key=lambda edge: -edge[2])
-                for a, b, value in edges[:_AROUND]:
-                    other = int(whole.feature_id[a if direction == "up" else b])
-                    found[other] = max(found.get(other, 0.0), value)
-    ranked = sorted(found, key=lambda feature_id: (-found[feature_id], feature_id))
+        starts = [node for one in chosen if (node := whole.node_of(one)) is not None]
+        for start, direction in itertools.product(starts, ("up", "down")):
+            for node, nearness in _way(whole, start, direction):
+                feature_id = int(whole.feature_id[node])
+                found[feature_id] = max(found.get(feature_id, 0.0), nearness)
     inside = set(chosen)
+    ranked = sorted(found, key=lambda feature_id: (-found[feature_id], feature_id))
     return [feature_id for feature_id in ranked if feature_id not in inside]
+
+
+def _way(whole: Layered, node: int, direction: str) -> Iterator[tuple[int, float]]:
+    """The nodes that the strongest edge leads to, again and again, and the weakest edge so far."""
+    nearness = math.inf
+    while edges := whole.edges_of(node, direction):
+        a, b, value = max(edges, key=lambda edge: edge[2])
+        nearness = min(nearness, value)
+        if nearness < AT_LEAST[DEFAULT]:
+            return
+        node = b if direction == "down" else a
+        yield node, nearness
 
 
 def _answers(

@@ -44,7 +44,7 @@ def graph(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
         first=_index(numbers, given.integer("from_layer", numbers[0], 0, 1 << 30)),
         last=_index(numbers, given.integer("to_layer", numbers[-1], 0, 1 << 30)),
         y0=y0,
-        y1=max(min(given.number("y1", 1.0), 1.0), y0 + 1e-9),
+        y1=max(min(given.number("y1", 1.0), 1.0), y0),
     )
     labels = labels_of(viewed, atlas, place)
     members = members_of(viewed, atlas, place, clustering)
@@ -73,7 +73,10 @@ def graph(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
 def graph_of(
     viewed: Viewed, atlas: Connection, place: Place, measure: str, ids: set[int]
 ) -> dict[str, Any]:
-    """Some features and the edges between them, as if they were the whole graph."""
+    """Some features and the edges between them, as if they were the whole graph.
+
+    They stand in the same order, but evenly.
+    """
     whole = layered(viewed, atlas, place, measure)
     window = _Window(whole, AT_LEAST[measure], KEPT, 0, len(place.saes) - 1, 0.0, 1.0)
     clustering = of_place(viewed, atlas, place, measure, None)
@@ -81,8 +84,18 @@ def graph_of(
     nodes = _nodes(window, labels_of(viewed, atlas, place), members)
     nodes = [node for node in nodes if node["id"] in ids]
     edges = [one for one in _edges(window, window.n_edges) if {one["a"], one["b"]} <= ids]
+    described = _described(window)
+    y: dict[int, float] = {}
+    for layer in described["layers"]:
+        mine = [node["id"] for node in nodes if node["layer"] == layer["layer"]]
+        layer["n"] = len(mine)
+        y |= {feature_id: (i + 0.5) / len(mine) for i, feature_id in enumerate(mine)}
+    for node in nodes:
+        node["y"] = y[node["id"]]
+    for edge in edges:
+        edge["ya"], edge["yb"] = y[edge["a"]], y[edge["b"]]
     return {
-        **_described(window),
+        **described,
         "clustering": clustering,
         "totals": {"nodes": len(nodes), "edges": len(edges)},
         "complete": True,
