@@ -120,9 +120,10 @@ def joint_rows(
         for entry in range(begin, end):
             if entry + 2 * _AHEAD < end:
                 prefetch(row, np.int64(unit_a[entry + 2 * _AHEAD] - start))
-                soon = row[unit_a[entry + _AHEAD] - start]
-                prefetch(feature, soon)
-                prefetch(feature, soon + 32)
+                v = unit_a[entry + _AHEAD] - start
+                for at in range(row[v], row[v + 1], 32):
+                    prefetch(feature, at)
+                prefetch(feature, row[v + 1])
             u = unit_a[entry] - start
             for at in range(np.uint64(row[u]), np.uint64(row[u + 1])):
                 partner = np.uint64(feature[at])
@@ -143,10 +144,12 @@ def joint_rows(
         for entry in range(begin, end):
             if entry + 2 * _AHEAD < end:
                 prefetch(row, np.int64(unit_a[entry + 2 * _AHEAD] - start))
-                soon = row[unit_a[entry + _AHEAD] - start]
-                prefetch(value, soon)
-                prefetch(value, soon + 16)
-                prefetch(feature, soon)
+                v = unit_a[entry + _AHEAD] - start
+                for at in range(row[v], row[v + 1], 16):
+                    prefetch(value, at)
+                prefetch(value, row[v + 1])
+                prefetch(feature, row[v])
+                prefetch(feature, row[v + 1])
             u = unit_a[entry] - start
             q = np.uint64(q_a[entry])
             strong = np.uint64(STRONG * np.int64(q_a[entry]) > peak_a[i])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 NAMES = (
     "ingest", "peers", "architectures", "similar", "storage", "startup", "pairing", "permutations",
+    "coactivations",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 
