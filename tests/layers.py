@@ -56,6 +56,7 @@ def build_layers(
     a, b = a.astype(int), b.astype(int)
     sums, squares = 10 * n_active, 100 * n_active
     mean, spread = sums / N_UNITS, np.sqrt(squares / N_UNITS - (sums / N_UNITS) ** 2)
+    sum_ab = np.rint((r * spread[a] * spread[b] + mean[a] * mean[b]) * N_UNITS)
     layers = range(n_layers)
     community = rng.integers(0, COMMUNITIES, n)
     tables = {
@@ -76,6 +77,7 @@ def build_layers(
             "feature_id": np.arange(n), "sae_id": np.arange(n) // d_sae,
             "index": np.arange(n) % d_sae, "alive": alive, "density": n_active / N_UNITS,
             "n_active": n_active, "sum_q": sums, "sum_q2": squares, "max_q": [50] * n,
+            "quantiles_q": [[]] * n,
         },
         "labels": {
             "feature_id": np.arange(n)[alive], "method": ["words"] * alive.sum(),
@@ -91,7 +93,7 @@ def build_layers(
             "link_id": a // d_sae, "feature_a": a, "feature_b": b,
             "n_both": np.minimum(n_active[a], n_active[b]) // 2,
             "n_both_strong": np.zeros(len(a), int),
-            "sum_ab": np.rint((r * spread[a] * spread[b] + mean[a] * mean[b]) * N_UNITS).astype(int),
+            "sum_ab": sum_ab.astype(int),
         },
         "clusterings": {
             "clustering_id": [0], "model_id": [0], "hook": ["resid_post"],
