@@ -12,7 +12,7 @@ import weakref
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from atlas import comparing
+from atlas import comparing, relating
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,6 +35,7 @@ def install(atlas: Atlas) -> None:
         _HITS,
     )
     comparing.install(atlas)
+    relating.install(atlas)
 
 
 class _Similar:

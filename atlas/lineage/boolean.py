@@ -1,0 +1,207 @@
+"""Boolean combinations of features, counted exactly: how often true, and how often with another.
+
+With N(S) the units on which all features of a set S are active, a combination of up to three inputs
+is true on a sum of such numbers (inclusion and exclusion):
+
+    and         N(all)
+    or          Σ over non-empty S of (−1)^(|S| + 1)·N(S)
+    and_not     Σ over S among all inputs but the first of (−1)^|S|·N(first and S)
+
+and the same sums of NJ(S), the units on which the output is active as well, tell on how many of
+them the output is. A set is a number whose bit i stands for input i.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.compare.activity import Activity
+
+KINDS = ("and", "or", "and_not")
+
+Longs = NDArray[np.int64]
+Reals = NDArray[np.float64]
+
+_BLOCKS_PER_THREAD = 8
+
+
+class Postings:
+    """Where the features of two SAEs are active; those of B are numbered on from A's last."""
+
+    def __init__(self, a: Activity, b: Activity) -> None:
+        self.n_units = a.n_units
+        self.first_of_b = a.d_sae
+        self.indptr = np.concatenate([a.indptr, a.indptr[-1] + b.indptr[1:]])
+        self.unit = np.concatenate([a.unit, b.unit])
+        self.n_active: Longs = np.diff(self.indptr)
+
+    def common(self, sets: NDArray[np.integer]) -> Longs:
+        """(n,): on how many units all features of each row of `sets` (n, k) are active."""
+        from atlas.lineage import gate_loops
+
+        n, k = sets.shape
+        out: Longs = self.n_active[sets[:, 0]]
+        if k == 1:
+            return out
+        threads = os.cpu_count() or 1
+        edges = np.linspace(0, n, threads * _BLOCKS_PER_THREAD + 1).astype(np.int64)
+        with ThreadPoolExecutor(threads) as pool:
+            blocks = [
+                pool.submit(gate_loops.common, first, last, self.indptr, self.unit, sets, out)
+                for first, last in itertools.pairwise(edges)
+                if last > first
+            ]
+            for block in blocks:
+                block.result()
+        return out
+
+
+class Truth(NamedTuple):
+    """On how many units gates are true, and their output is active; each also without one input."""
+
+    n_units: int
+    n_gate: Longs
+    """(n,)"""
+    n_output: Longs
+    n_both: Longs
+    n_without: Longs
+    """(n, k): units on which the gate without input i is true."""
+    n_both_without: Longs
+    """(n, k): those of them on which the output is active."""
+    covers: bool
+    """Whether inputs widen the gate (or), so that what counts is the share of the output."""
+
+    @property
+    def sufficiency(self) -> Reals:
+        """(n,): P(output | gate); 0 where the gate is never true."""
+        return _share(self.n_both, self.n_gate)
+
+    @property
+    def necessity(self) -> Reals:
+        """(n,): P(gate | output); 0 where the output is never active."""
+        return _share(self.n_both, self.n_output)
+
+    @property
+    def jaccard(self) -> Reals:
+        """(n,): of the units on which the gate is true or the output active, those with both."""
+        return _share(self.n_both, self.n_gate + self.n_output - self.n_both)
+
+    @property
+    def lifts(self) -> Reals:
+        """(n, k): by how much each input raises the share that it is there to raise.
+
+        P(output | gate) of and, and_not, P(gate | output) of or, over the same of the gate without
+        the input; infinite where that is 0.
+        """
+        output = self.n_output[:, None]
+        before = _share(self.n_both_without, output if self.covers else self.n_without)
+        after = (self.necessity if self.covers else self.sufficiency)[:, None]
+        rise: Reals = np.where(before > 0, after / np.where(before > 0, before, 1.0), np.inf)
+        rise[np.broadcast_to(after == 0, rise.shape)] = 0.0
+        return rise
+
+    @property
+    def p(self) -> Reals:
+        """(n,): chance that the least of the inputs would do as much if it had no say.
+
+        Fisher's exact test, one-sided, of output and input among the units on which the input
+        decides; the largest of the inputs' p, so that each of them has to count.
+        """
+        from scipy.stats import hypergeom
+
+        total, marked = self.n_without, self.n_both_without
+        drawn = np.broadcast_to(self.n_gate[:, None], total.shape)
+        hits = np.broadcast_to(self.n_both[:, None], total.shape)
+        if self.covers:
+            drawn, hits = drawn - total, hits - marked
+            total, marked = self.n_units - total, self.n_output[:, None] - marked
+        chances: Reals = hypergeom.sf(hits - 1, total, marked, drawn).max(axis=1, initial=0.0)
+        return chances
+
+
+def outputs_covered(
+    postings: Postings, kind: str, inputs: NDArray[np.integer], output: NDArray[np.integer]
+) -> Longs:
+    """(n,): units on which each gate is true and its output active; as `truth`, but cheaper."""
+    return _true(kind, _sets(postings, inputs, output), (1 << inputs.shape[1]) - 1)
+
+
+def truth(
+    postings: Postings, kind: str, inputs: NDArray[np.integer], output: NDArray[np.integer]
+) -> Truth:
+    """How often gates of one kind are true.
+
+    inputs: (n, k), features of A, of an and_not the one first that must be active.
+    output: (n,), features of B, numbered from 0.
+    """
+    k = inputs.shape[1]
+    alone = _sets(postings, inputs, None)
+    joint = _sets(postings, inputs, output)
+    full = (1 << k) - 1
+    without = [full ^ (1 << i) for i in range(k)]
+    return Truth(
+        postings.n_units,
+        _true(kind, alone, full),
+        joint[:, 0],
+        _true(kind, joint, full),
+        np.stack([_true(kind, alone, kept) for kept in without], axis=1),
+        np.stack([_true(kind, joint, kept) for kept in without], axis=1),
+        kind == "or",
+    )
+
+
+def _sets(
+    postings: Postings, inputs: NDArray[np.integer], output: NDArray[np.integer] | None
+) -> Longs:
+    """(n, 2^k): N(S) of every set S of the inputs; NJ(S) with an output."""
+    n, k = inputs.shape
+    counts = np.empty((n, 1 << k), np.int64)
+    counts[:, 0] = postings.n_units
+    if output is not None:
+        counts[:, 0] = postings.n_active[postings.first_of_b + output]
+    for bits in range(1, 1 << k):
+        columns = [inputs[:, i] for i in range(k) if bits >> i & 1]
+        if output is not None:
+            columns.append(postings.first_of_b + output)
+        counts[:, bits] = postings.common(np.stack(columns, axis=1))
+    return counts
+
+
+def _true(kind: str, counts: Longs, inputs: int) -> Longs:
+    """(n,): units on which the gate of these inputs, given as bits, is true."""
+    if kind == "and":
+        return counts[:, inputs]
+    if kind == "or":
+        return _any(counts, 0, inputs)
+    first = inputs & 1  # without it, only that no other one is active is asked for
+    others = inputs & ~1
+    return counts[:, first] - _any(counts, first, others)
+
+
+def _any(counts: Longs, always: int, inputs: int) -> Longs:
+    """(n,): units on which `always` and at least one of `inputs` are active."""
+    total = np.zeros(len(counts), np.int64)
+    for bits in _subsets(inputs):
+        total += (-1) ** (bits.bit_count() + 1) * counts[:, always | bits]
+    return total
+
+
+def _subsets(bits: int) -> Iterator[int]:
+    """Every set but the empty one within a set."""
+    one = bits
+    while one:
+        yield one
+        one = (one - 1) & bits
+
+
+def _share(part: Longs, whole: Longs) -> Reals:
+    out: Reals = np.zeros(part.shape)
+    np.divide(part, whole, out=out, where=whole > 0)
+    return out

@@ -1,0 +1,338 @@
+"""Gates: counts against plain NumPy, planted ones found, chance undone by other documents."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import fisher_exact
+
+import atlas
+from atlas import Atlas
+from atlas.compare.activity import Activity
+from atlas.errors import BadInput
+from atlas.lineage.boolean import KINDS, Postings, truth
+from atlas.lineage.gates import Found, GateSettings, find_gates
+from tests.planted_layers import DOCUMENT, WIDTH, PlantedLayers
+
+GATES = "from gates('deep/0-resid_post', 'deep/1-resid_post')"
+
+
+def activity(q: np.ndarray) -> Activity:
+    columns = scipy.sparse.csc_array(q.astype(np.int32))
+    return Activity(
+        len(q), columns.indptr.astype(np.int64), columns.indices.astype(np.int32), columns.data
+    )
+
+
+def is_true(kind: str, inputs: np.ndarray) -> np.ndarray:
+    """Where a gate is true, (n,), from its inputs' activity, bool (n, k)."""
+    if kind == "and":
+        return inputs.all(1)
+    if kind == "or":
+        return inputs.any(1)
+    return inputs[:, 0] & ~inputs[:, 1:].any(1)
+
+
+def without(kind: str, inputs: np.ndarray, i: int) -> np.ndarray:
+    """Where the gate without input i is true."""
+    others = np.delete(inputs, i, axis=1)
+    return ~others.any(1) if kind == "and_not" and i == 0 else is_true(kind, others)
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> float:
+    return float(part.sum() / whole.sum()) if whole.any() else 0.0
+
+
+# -- counts -------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 300),
+    k=st.sampled_from([2, 3]),
+    density=st.sampled_from([0.05, 0.3, 0.8]),
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 1000),
+)
+def test_every_count_and_share_is_numpys(
+    n: int, k: int, density: float, kind: str, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    A, B = (rng.random((n, d)) < density * rng.random(d) ** 0.3 for d in (6, 3))
+    A[:, 5] = False  # never active
+    inputs = np.array(list(itertools.permutations(range(6), k)))
+    output = rng.integers(0, 3, len(inputs))
+    found = truth(Postings(activity(A), activity(B)), kind, inputs, output)
+    for row, (features, j) in enumerate(zip(inputs, output, strict=True)):
+        gate, out = is_true(kind, A[:, features]), B[:, j]
+        assert found.n_gate[row] == gate.sum()
+        assert found.n_output[row] == out.sum()
+        assert found.n_both[row] == (gate & out).sum()
+        assert found.sufficiency[row] == share(gate & out, gate)
+        assert found.necessity[row] == share(gate & out, out)
+        assert found.jaccard[row] == share(gate & out, gate | out)
+        for i in range(k):
+            less = without(kind, A[:, features], i)
+            assert found.n_without[row, i] == less.sum()
+            assert found.n_both_without[row, i] == (less & out).sum()
+            before = share(less & out, out if kind == "or" else less)
+            after = share(gate & out, out if kind == "or" else gate)
+            expected = (after / before if before else np.inf) if after else 0.0
+            assert found.lifts[row, i] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_p_is_fishers(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    A = rng.random((400, 3)) < (0.5, 0.4, 0.3)
+    out = is_true(kind, A[:, :2]) ^ (rng.random(400) < 0.3)
+    inputs = np.array([[0, 1], [0, 2], [2, 1]])
+    found = truth(Postings(activity(A), activity(out[:, None])), kind, inputs, np.zeros(3, int))
+    for row, features in enumerate(inputs):
+        gate, expected = is_true(kind, A[:, features]), []
+        for i in range(2):
+            less = without(kind, A[:, features], i)
+            # Where the input decides: the gate without it would be true, or would not be.
+            asked = ~less if kind == "or" else less
+            table = [[(asked & g & o).sum() for o in (out, ~out)] for g in (gate, ~gate)]
+            expected.append(fisher_exact(table, alternative="greater").pvalue)
+        assert found.p[row] == pytest.approx(max(expected), rel=1e-9)
+
+
+# -- what is found ------------------------------------------------------------------------------
+
+
+def brute_force(
+    A: np.ndarray, B: np.ndarray, kind: str, k: int, settings: GateSettings
+) -> set[tuple[tuple[int, ...], int]]:
+    """Every gate that meets the limits, one by one."""
+    found = set()
+    first = itertools.permutations if kind == "and_not" else itertools.combinations
+    for features in first(range(A.shape[1]), k):
+        if kind == "and_not" and list(features[1:]) != sorted(features[1:]):
+            continue
+        gate = is_true(kind, A[:, features])
+        less = [without(kind, A[:, features], i) for i in range(k)]
+        for j, out in enumerate(B.T):
+            both = gate & out
+            if both.sum() < settings.min_joint:
+                continue
+            sufficiency, necessity = share(both, gate), share(both, out)
+            if min(sufficiency, necessity) < settings.at_least:
+                continue
+            if kind == "or":
+                lifts = [necessity / max(share(one & out, out), 1e-9) for one in less]
+            else:
+                lifts = [sufficiency / max(share(one & out, one), 1e-9) for one in less]
+            singles = [
+                share(a & out, a | out) for a in A.T if (a & out).sum() >= settings.min_joint
+            ]
+            if min(lifts) >= settings.min_lift and share(both, gate | out) > max(singles):
+                found.add((features, j))
+    return found
+
+
+def listed(found: list[Found]) -> set[tuple[tuple[int, ...], int]]:
+    return {
+        (tuple(inputs), output)
+        for gates in found
+        for inputs, output in zip(gates.inputs.tolist(), gates.output.tolist(), strict=True)
+    }
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    k=st.sampled_from([2, 3]),
+    at_least=st.sampled_from([0.4, 0.6, 0.8]),
+    seed=st.integers(0, 100),
+)
+def test_nothing_is_missed(kind: str, k: int, at_least: float, seed: int) -> None:
+    """Candidates are enough: against all combinations, tried one by one."""
+    rng = np.random.default_rng(seed)
+    A = rng.random((600, 7)) < rng.uniform(0.1, 0.5, 7)
+    outputs = [
+        is_true(kind, A[:, rng.permutation(7)[:k]]) & (rng.random(600) < 0.95) for _ in range(3)
+    ]
+    B = np.column_stack([*outputs, rng.random(600) < 0.2])
+    asked = GateSettings((kind,), k, at_least=at_least, min_lift=1.2, min_joint=10)
+    even = np.ones(600, bool)
+    found = find_gates(activity(A), activity(B), even, asked)
+    expected = {
+        (features, j)
+        for features, j in brute_force(A, B, kind, k, asked)
+        if could_be_part(kind, A[:, features], B[:, j], asked)
+    }
+    assert {one for one in listed(found) if len(one[0]) == k} == expected
+
+
+def could_be_part(kind: str, a: np.ndarray, b: np.ndarray, settings: GateSettings) -> bool:
+    """What the inputs of a gate are alone; of two inputs, an `or` alone could do with less."""
+    needed = a if kind != "and_not" else a[:, :1]
+    both = needed & b[:, None]
+    of_b, of_a = both.sum(0) / b.sum(), both.sum(0) / needed.sum(0)
+    high, low = (of_a, of_b) if kind == "or" else (of_b, of_a)
+    enough = ((a[:, :1] & a[:, 1:]).sum(0) >= settings.min_joint).all() or kind != "and_not"
+    return bool((high >= settings.at_least).all() & (low * settings.min_lift <= 1).all() & enough)
+
+
+@pytest.fixture(scope="module")
+def store(layers: PlantedLayers) -> Iterator[Atlas]:
+    with atlas.open(layers.path) as opened:
+        yield opened
+
+
+def planted(layers: PlantedLayers, upstream: int, *, chance: bool) -> set[tuple[str, object, int]]:
+    """(kind, input ids, output id); of and_not the inputs in order."""
+    ids = layers.ids(f"deep/{upstream}-resid_post")
+    return {
+        (
+            "and" if gate.kind in ("and3", "chance") else gate.kind,
+            gate.inputs if gate.kind == "and_not" else frozenset(gate.inputs),
+            gate.output,
+        )
+        for gate in layers.truth.gates
+        if gate.inputs[0] in ids and (gate.kind == "chance") == chance
+    }
+
+
+def told(store: Atlas, upstream: int, where: str) -> set[tuple[str, object, int]]:
+    rows = store.rows(
+        f"select kind, input_ids, output_id from gates('deep/{upstream}-resid_post',"
+        f" 'deep/{upstream + 1}-resid_post', n_inputs := 3) where {where}"
+    )
+    return {
+        (kind, tuple(inputs) if kind == "and_not" else frozenset(inputs), output)
+        for kind, inputs, output in rows
+    }
+
+
+@pytest.mark.parametrize("upstream", [0, 1, 2])
+def test_planted_gates_are_confirmed_and_chance_is_not(
+    store: Atlas, layers: PlantedLayers, upstream: int
+) -> None:
+    expected = planted(layers, upstream, chance=False)
+    confirmed = told(store, upstream, "confirmed")
+    assert len(confirmed & expected) >= 0.9 * len(expected)
+    assert len(confirmed & expected) >= 0.9 * len(confirmed)
+    # In the even documents these are gates like others: it is the odd ones that tell.
+    by_chance = planted(layers, upstream, chance=True)
+    assert by_chance <= told(store, upstream, "not confirmed and q < 1e-10")
+
+
+def test_activity_by_chance_makes_no_gate() -> None:
+    """Two layers that have nothing to do with each other, and limits as low as they get."""
+    rng = np.random.default_rng(0)
+    A, B = (rng.random((4000, 20)) < rng.uniform(0.02, 0.2, 20) for _ in range(2))
+    even = np.arange(4000) // DOCUMENT % 2 == 0
+    asked = GateSettings(n_inputs=3, at_least=0.1, min_lift=1.0, min_joint=5)
+    found = find_gates(activity(A), activity(B), even, asked)
+    assert sum(len(gates.q) for gates in found) > 100
+    assert sum(int(gates.confirmed.sum()) for gates in found) == 0
+
+
+# -- in SQL -------------------------------------------------------------------------------------
+
+
+def test_gates_and_gate_tell_the_same(store: Atlas) -> None:
+    """Python's counts and SQL's, of each half of the documents."""
+    rows = store.rows(
+        "select kind, inputs, output, sufficiency, necessity, lift,"
+        f" sufficiency_held_out, necessity_held_out, lift_held_out {GATES}"
+    )
+    assert {row[0] for row in rows} == set(KINDS)
+    for kind, inputs, output, *numbers in rows:
+        for documents, expected in (("even", numbers[:3]), ("odd", numbers[3:])):
+            found = store.row(
+                f"select {kind}_sufficiency, {kind}_necessity, {kind}_lift"
+                " from gate(?, ?, ?, documents := ?)",
+                [*inputs, output, documents],
+            )
+            assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("above", [0.0, 0.5])
+def test_the_eight_cells_are_counted(store: Atlas, layers: PlantedLayers, above: float) -> None:
+    gate = next(gate for gate in layers.truth.gates if gate.kind == "and_not")
+    sae, column = divmod(np.array([*gate.inputs, gate.output]), WIDTH)
+    q = np.column_stack([layers.q[s][:, c] for s, c in zip(sae, column, strict=True)])
+    active = q > above * q.max(0)
+    cells = ["".join(digits) for digits in itertools.product("01", repeat=3)]
+    found = store.row(
+        f"select n, {', '.join('n_' + cell for cell in cells)} from gate(?, ?, ?, above := ?)",
+        [*gate.inputs, gate.output, above],
+    )
+    assert found is not None
+    keys = active @ [4, 2, 1]
+    assert list(found) == [len(q), *np.bincount(keys, minlength=8)]
+
+
+def test_the_row_tells_what_it_is(store: Atlas, layers: PlantedLayers) -> None:
+    one = store.sql(f"{GATES} where kind = 'and_not' order by output_id limit 1").to_arrow_table()
+    (row,) = one.to_pylist()
+    assert row["inputs"] == [layers.name(i) for i in row["input_ids"]]
+    assert row["output"] == layers.name(row["output_id"])
+    assert row["single"] == layers.name(row["single_id"])
+    assert row["lift"] == min(row["lifts"])
+    assert len(row["lifts"]) == 2
+    assert row["over"] == "tokens"
+    assert row["n_both"] <= min(row["n_gate"], row["n_output"])
+    assert row["sufficiency_held_out_low"] < row["sufficiency_held_out"]
+    assert row["necessity_held_out_low"] < row["necessity_held_out"]
+    for name in ("jaccard", "jaccard_held_out"):
+        assert row[name] > row[f"single_{name}"]
+
+
+def test_gates_across_models_count_words(toy_store: Atlas) -> None:
+    for other, over in (("toy-a/1-resid_post", "tokens"), ("toy-c/2-resid_post", "words")):
+        found = toy_store.rows(
+            "select over, kind, input_ids, output_id, n_both, n_gate from gates("
+            f"'toy-a/0-resid_post', '{other}', at_least := 0.3, min_lift := 1.01, min_joint := 2)"
+        )
+        assert {row[0] for row in found} == {over}
+        for _, kind, inputs, output, n_both, n_gate in found[:3]:
+            cells = toy_store.row(
+                "select over, n_111, n_011, n_101, n_110, n_010, n_100"
+                " from gate(?, ?, ?, documents := 'even')",
+                [*inputs, output],
+            )
+            assert cells is not None
+            n_111, n_011, n_101, n_110, n_010, n_100 = cells[1:]
+            joint = {"and": n_111, "or": n_111 + n_011 + n_101, "and_not": n_101}[kind]
+            rest = {"and": n_110, "or": n_110 + n_010 + n_100, "and_not": n_100}[kind]
+            assert cells[0] == over
+            assert (joint, joint + rest) == (n_both, n_gate)
+
+
+@pytest.fixture(scope="module")
+def toy_store(toy: object) -> Iterator[Atlas]:
+    with atlas.open(str(toy)) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("kinds := ['xor']", "'xor' is no kind of gate; kinds are and, or, and_not."),
+        ("kinds := []", "No kind of gate; kinds are and, or, and_not."),
+        ("n_inputs := 4", "Gates have 2 or 3 inputs, not 4."),
+        ("at_least := 0", r"at_least is a share in \(0, 1\], not 0."),
+        ("min_lift := 0.5", "min_lift is at least 1, not 0.5."),
+        ("min_joint := 0", "min_joint is at least 1, not 0."),
+        ("above := 1", r"above is a share in \[0, 1\), not 1."),
+    ],
+)
+def test_wrong_arguments_are_told(store: Atlas, arguments: str, sentence: str) -> None:
+    with pytest.raises(atlas.errors.QueryError, match=f"^{sentence}$"):
+        store.rows(GATES.replace(")", f", {arguments})"))
+
+
+def test_settings_are_checked_in_python_too() -> None:
+    with pytest.raises(BadInput, match="Gates have 2 or 3 inputs"):
+        GateSettings(n_inputs=1)
