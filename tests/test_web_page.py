@@ -345,7 +345,7 @@ def test_one_file_without_a_server(browser: Browser, tmp_path: Path) -> None:
     assert "</script" not in script
     with browser.page(file.as_uri()) as page:
         page.get_by_text("two features").wait_for()
-        page.get_by_role("searchbox").fill("onerror")
+        results(page, 2)
         page.get_by_role("link", name="m/1-resid_post/7").click()
         page.get_by_role("heading", name="<img src=x").wait_for()
         page.get_by_text("This is not part of the exported page").first.wait_for()

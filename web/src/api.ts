@@ -1,6 +1,6 @@
 /** Every request of the page: answered by embedded data in a static export, else by the server. */
 
-import { type Embedded, embeddedIn, find, missing, type Params, search } from "./embedded.ts";
+import { type Embedded, embeddedIn, find, held, missing, type Params, search } from "./embedded.ts";
 import type * as t from "./types.ts";
 
 type Given = Record<string, string | number | boolean | null | undefined>;
@@ -15,7 +15,10 @@ export class Api {
     this.embedded = embeddedIn(page);
   }
 
-  atlas = (signal: AbortSignal) => this.#get<t.AtlasInfo>("/api/atlas", {}, signal);
+  atlas = async (signal: AbortSignal) => {
+    const atlas = await this.#get<t.AtlasInfo>("/api/atlas", {}, signal);
+    return this.embedded ? held(this.embedded, atlas) : atlas;
+  };
 
   search = async (
     given: { q: string; within?: string; limit?: number },

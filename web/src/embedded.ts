@@ -7,7 +7,7 @@ export type Params = Record<string, string>;
 /** One stored answer: of a request to `path` whose parameters agree with all of `params`. */
 export interface Answer {
   path: string;
-  /** null and "" say as little as no parameter. */
+  /** null or "": the request has no such parameter. */
   params: Record<string, string | number | null>;
   body: unknown;
 }
@@ -31,8 +31,8 @@ export function find(data: Embedded, path: string, params: Params): unknown {
   let most = -1;
   for (const answer of data.answers) {
     if (answer.path !== path) continue;
-    const asked = Object.entries(answer.params).filter(([, value]) => value !== null && value !== "");
-    if (asked.length > most && asked.every(([key, value]) => params[key] === String(value))) {
+    const asked = Object.entries(answer.params);
+    if (asked.length > most && asked.every(([key, value]) => (params[key] ?? "") === String(value ?? ""))) {
       best = answer;
       most = asked.length;
     }
@@ -80,6 +80,26 @@ export function search(data: Embedded, q: string, within: string, limit: number)
       a.feature_id - b.feature_id,
   );
   return results.slice(0, limit);
+}
+
+/** The overview without what the export holds no answers of. */
+export function held(data: Embedded, atlas: AtlasInfo): AtlasInfo {
+  const has = (path: string, params: Params) => find(data, path, params) !== undefined;
+  const measure = atlas.measures[0] ?? "";
+  const series = ({ model, hook, variant }: { model: string; hook: string; variant: string | null }) => ({
+    model,
+    hook,
+    ...(variant ? { variant } : {}),
+    measure,
+  });
+  return {
+    ...atlas,
+    graphs: atlas.graphs.filter((g) => has("/api/graph", series(g)) || has("/api/flow", series(g))),
+    clusterings: atlas.clusterings.filter((c) => has("/api/communities", { clustering: String(c.clustering_id) })),
+    comparisons: atlas.comparisons.filter((c) =>
+      has("/api/heatmap", { a: c.model_a, b: c.model_b, metric: c.metric, subspace: c.subspace }),
+    ),
+  };
 }
 
 /** What an export cannot answer, in a sentence that says what can. */

@@ -291,7 +291,7 @@ function label(pen: Pen, text: string, x: number, y: number, scheme: Scheme): vo
   let width = widths.get(text);
   if (width === undefined) widths.set(text, (width = pen.measureText(text).width));
   pen.fillStyle = scheme.panel;
-  pen.globalAlpha = 0.72;
+  pen.globalAlpha = 0.85;
   pen.fillRect(x - 2, y - TEXT / 2 - 1, width + 4, TEXT + 2);
   pen.globalAlpha = 1;
   pen.fillStyle = scheme.ink;

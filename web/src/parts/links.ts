@@ -18,8 +18,9 @@ export function featureLink(name: string, label: string | null): HTMLElement {
   );
 }
 
-/** An SAE's name, or the part of it that is `shown`; the link asks for its features in SQL. */
-export function saeName(sae: string, shown = sae): HTMLElement {
+/** An SAE's name, or the part of it that is `shown`; where there is SQL, a link to its features. */
+export function saeName(sae: string, { shown = sae, sql }: { shown?: string; sql: boolean }): HTMLElement {
+  if (!sql) return el("span", { class: "name" }, shown);
   const query = `select feature, label, label_score, density, max_activation
 from feature_cards
 where sae = '${sae.replaceAll("'", "''")}' and alive

@@ -38,7 +38,7 @@ export const feature: View = (root, page) => {
 function drawn(answer: FeatureAnswer, page: Page, lineage: HTMLElement): HTMLElement[] {
   const { card } = answer;
   return [
-    header(answer),
+    header(answer, !page.api.embedded),
     lineage,
     el(
       "div",
@@ -55,7 +55,7 @@ function drawn(answer: FeatureAnswer, page: Page, lineage: HTMLElement): HTMLEle
       el(
         "aside",
         { "aria-label": "Statistics" },
-        statistics(answer),
+        statistics(answer, !page.api.embedded),
         card.top_words.length > 0 && folded("Words", topWords(card.top_words.slice(0, 12))),
         card.promotes.length > 0 &&
           folded(
@@ -76,7 +76,7 @@ function folded(title: string, content: HTMLElement): HTMLElement {
   return el("details", { open: true }, el("summary", {}, title), content);
 }
 
-function header({ card, place }: FeatureAnswer): HTMLElement {
+function header({ card, place }: FeatureAnswer, whole: boolean): HTMLElement {
   const [best, ...others] = card.labels;
   const copied = el("span", { class: "hint", "aria-live": "polite" });
   const copy = async () => {
@@ -101,7 +101,7 @@ function header({ card, place }: FeatureAnswer): HTMLElement {
       ...place.map((graph) =>
         el("a", { href: address.graph(graph, { select: card.name, id: card.feature_id }) }, "show in graph"),
       ),
-      ...siblings(card),
+      ...(whole ? siblings(card) : []), // an export may not have them
     ),
     best && el("p", { class: "hint" }, described(best)),
     others.length > 0 &&
@@ -128,9 +128,9 @@ function siblings(card: Card): (HTMLElement | null)[] {
   ];
 }
 
-function statistics({ card, histogram: bins, communities }: FeatureAnswer): HTMLElement {
+function statistics({ card, histogram: bins, communities }: FeatureAnswer, sql: boolean): HTMLElement {
   const rows: [string, HTMLElement | string][] = [
-    ["SAE", saeName(card.sae)],
+    ["SAE", saeName(card.sae, { sql })],
     ["active on", `${percent(card.density)} of tokens (${count(card.n_active)})`],
     ["activation", `max ${number(card.max_activation)}, mean ${number(card.mean_activation)}, median ${number(card.quantiles["0.5"])}`],
     ...communities.map(

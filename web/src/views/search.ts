@@ -70,7 +70,7 @@ export const search: View = (root, page) => {
       "div",
       { class: "columns" },
       el("div", {}, el("h1", { class: "hidden" }, "Search"), form, results),
-      el("aside", { "aria-label": "The atlas" }, overview(atlas)),
+      el("aside", { "aria-label": "The atlas" }, overview(atlas, !page.api.embedded)),
     ),
   );
   run();
@@ -120,7 +120,7 @@ function keys(): HTMLElement {
   );
 }
 
-function overview(atlas: AtlasInfo): HTMLElement {
+function overview(atlas: AtlasInfo, sql: boolean): HTMLElement {
   const features = atlas.models.flatMap((m) => m.saes).reduce((n, sae) => n + sae.d_sae, 0);
   const alive = atlas.models.flatMap((m) => m.saes).reduce((n, sae) => n + sae.n_alive, 0);
   return el(
@@ -135,11 +135,11 @@ function overview(atlas: AtlasInfo): HTMLElement {
         `, on ${counted(atlas.corpus.n_words, "word")} of ${counted(atlas.corpus.n_documents, "document")} (${atlas.corpus.name})`,
       ".",
     ),
-    ...atlas.models.map((model) => modelTable(model, atlas)),
+    ...atlas.models.map((model) => modelTable(model, atlas, sql)),
   );
 }
 
-function modelTable(model: ModelInfo, atlas: AtlasInfo): HTMLElement {
+function modelTable(model: ModelInfo, atlas: AtlasInfo, sql: boolean): HTMLElement {
   const graphs = atlas.graphs.filter((graph) => graph.model === model.model);
   const facts = [
     model.type,
@@ -190,7 +190,7 @@ function modelTable(model: ModelInfo, atlas: AtlasInfo): HTMLElement {
             el(
               "tr",
               {},
-              el("td", {}, saeName(sae.sae, sae.sae.slice(model.model.length + 1))),
+              el("td", {}, saeName(sae.sae, { shown: sae.sae.slice(model.model.length + 1), sql })),
               el("td", {}, sae.architecture),
               el("td", { class: "right", title: `${count(sae.n_alive)} of ${count(sae.d_sae)}` }, count(sae.n_alive)),
               el("td", { class: "right" }, number(sae.l0)),
