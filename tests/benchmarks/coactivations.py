@@ -22,7 +22,7 @@ FEATURES, L0, TOKENS = 24_576, 32, 1_000_000
 FEW_TOKENS, SQL_TOKENS, DENSE_TOKENS = 200_000, 20_000, 2_048
 MIN_JOINT = 20
 BLOCKS, BLOCKS_RUN = 12, 3
-"""SciPy multiplies a twelfth of A's features at a time, as the product fills memory; and a quarter."""
+"""SciPy multiplies by a twelfth of A at a time, as products fill memory, and by three of them."""
 
 
 def run(folder: Path) -> Iterator[str]:
