@@ -113,11 +113,9 @@ class Atlas:
         try:
             opened = cls(path, connection, writable=write)
             version = opened._version()
-            if write:
-                current = version == format_version()
-                if not current or opened.meta("sql") != scripts.fingerprint():
-                    with opened.transaction():
-                        opened._migrate(version)
+            if write and not opened.is_current():
+                with opened.transaction():
+                    opened._migrate(version)
         except BaseException:
             connection.close()
             raise
@@ -162,6 +160,11 @@ class Atlas:
                 f"this one reads up to format {format_version()}; upgrade the package."
             )
         return int(text)
+
+    def is_current(self) -> bool:
+        """Whether its tables, views and macros are those of this version of the package."""
+        current = (str(format_version()), scripts.fingerprint())
+        return (self.meta("format"), self.meta("sql")) == current
 
     def _migrate(self, version: int) -> None:
         for number, path in scripts.schema_files():
@@ -325,6 +328,15 @@ def check_writable(path: Path) -> None:
     """Raise BadInput where the file's permissions forbid to write it."""
     if not os.access(path, os.W_OK):
         raise BadInput(f"{path} is write-protected; copy it or change its permissions.")
+
+
+def bring_up_to_date(path: Path, wait: float = 0.0) -> None:
+    """Give an atlas of an earlier version today's tables, views and macros; most have them."""
+    with Atlas.open(path, wait=wait) as atlas:
+        if atlas.is_current():
+            return
+    with Atlas.open(path, write=True, wait=wait):
+        pass
 
 
 def remove(path: Path) -> None:

@@ -86,14 +86,21 @@ def load_partners(
                 f"--with {given}: {path} has no model {partner!r}, but "
                 f"{', '.join(sorted(known)) or 'none at all'}; ingest it first."
             )
-        model = _load(partner, known[partner], options.device, path)
+        try:
+            model = load_known(partner, known[partner], options.device, path)
+        except BadInput as error:
+            raise BadInput(f"--with {error}") from error
         model.check_context(options.context)
         chosen = parse_layers(layers, model.n_layers, f"--with {given}:")
         partners[partner] = LoadedPartner(model, chosen)
     return tuple(partners.values())
 
 
-def _load(name: str, known: KnownModel, device: str, path: Path) -> LanguageModel:
+def load_known(name: str, known: KnownModel, device: str, path: Path) -> LanguageModel:
+    """The model of that name from where the atlas at `path` has it from.
+
+    BadInput where it cannot be read there, or has become another.
+    """
     try:
         model = LanguageModel.load(
             known.source,
@@ -105,8 +112,7 @@ def _load(name: str, known: KnownModel, device: str, path: Path) -> LanguageMode
         )
     except BadInput as error:
         raise BadInput(
-            f"--with {name}: {path} has this model from {known.source}, where it cannot be read: "
-            f"{error}"
+            f"{name}: {path} has this model from {known.source}, where it cannot be read: {error}"
         ) from error
     changed = [
         what
@@ -118,7 +124,7 @@ def _load(name: str, known: KnownModel, device: str, path: Path) -> LanguageMode
     ]
     if changed:
         raise BadInput(
-            f"--with {name}: {known.source} has another {changed[0]} by now than {path} knows; put "
+            f"{name}: {known.source} has another {changed[0]} by now than {path} knows; put "
             "the model back, or ingest it by another --name."
         )
     return model

@@ -14,6 +14,18 @@ from tests.synthetic import build_synthetic
 
 # Check → damage that it must see.
 DAMAGE = {
+    "ablations_sound": [
+        "update ablations set feature_a = feature_b",
+        "update ablations set feature_b = feature_b + 24",
+        "update ablations set feature_b = 5000",
+        "update ablations set run_id = 9",
+        "update ablations set n_tokens = -1",
+        "update ablations set n_tokens = 0",
+        "update ablations set effect = -effect",
+        "update ablations set mean_before = null",
+        "update ablations set mean_after = 'nan'::double",
+        "insert into ablations from ablations",
+    ],
     "absorptions_sound": [
         "update absorptions set absorbers = main where letter = 'a'",
         "update absorptions set main = [100]",

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from atlas import scripts
 from atlas.errors import BadInput, NotFound
 from atlas.lineage.agreement import adjusted_mutual_information
 from atlas.lineage.community_labels import label_communities
 from atlas.lineage.partition import METHODS, Graph, Labels, Method, partition, quality
 from atlas.progress import Progress, Silent, Task
-from atlas.store import Atlas, check_writable, format_version, told
+from atlas.store import Atlas, bring_up_to_date, check_writable, told
 
 if TYPE_CHECKING:
     import duckdb
@@ -133,7 +132,7 @@ def cluster(
     are not linked or no edge is strong enough.
     """
     options = _checked(options or ClusterOptions())
-    _bring_up_to_date(path, wait)
+    bring_up_to_date(path, wait)
     with Atlas.open(path, wait=wait) as atlas:
         jobs = [job for chain in _chains(atlas, name, path) for job in _jobs(chain, options)]
         kept = _kept(atlas)
@@ -162,16 +161,6 @@ def _checked(options: ClusterOptions) -> ClusterOptions:
     if options.at_least < 0:
         raise BadInput("Edges of communities need a weight; give a threshold of 0 or more.")
     return options
-
-
-def _bring_up_to_date(path: Path, wait: float) -> None:
-    """Give an atlas of an earlier version the tables and views that are read here."""
-    with Atlas.open(path, wait=wait) as atlas:
-        current = (str(format_version()), scripts.fingerprint())
-        if (atlas.meta("format"), atlas.meta("sql")) == current:
-            return
-    with Atlas.open(path, write=True, wait=wait):
-        pass
 
 
 def _chains(atlas: Atlas, name: str | None, path: Path) -> list[_Chain]:

@@ -183,20 +183,27 @@ class LanguageModel:
                 f"give {self.max_context} or less."
             )
 
-    def run(self, batch: Batch, points: Sequence[HookPoint]) -> list[Tensor]:
+    def run(
+        self,
+        batch: Batch,
+        points: Sequence[HookPoint],
+        splice: Mapping[HookPoint, Callable[[Tensor], Tensor]] | None = None,
+    ) -> list[Tensor]:
         """Activations at each point: float32 (n_keep, width), kept positions in row-major order.
 
         One forward pass serves all points and ends at the last of them. The tensors are on
-        `device`, own their memory and need no gradient.
+        `device`, own their memory and need no gradient. splice: as in `log_probs`; what is read at
+        such a point is what took the activations' place.
         """
         if not points:
             return []
         taps = {point: self._tap(point) for point in points}
-        found = capture(
-            lambda: self._forward(batch.input_ids, batch.attention_mask),
-            taps,
-            self._kept(batch.keep),
-        )
+        replaced = {self._tap(point): function for point, function in (splice or {}).items()}
+        kept = self._kept(batch.keep)
+        with spliced(replaced, kept):
+            found = capture(
+                lambda: self._forward(batch.input_ids, batch.attention_mask), taps, kept
+            )
         return [found[point] for point in points]
 
     def loss(
