@@ -135,6 +135,26 @@ def test_an_edge_is_the_macro_s(client, store):
     assert found == row.to_pylist()[0]
 
 
+def test_a_lineage_goes_on_in_other_models(client, store):
+    within = ask(client, "/api/lineage", name=NAME, at_least=0.3)
+    found = ask(client, "/api/lineage", name=NAME, at_least=0.3, across=1)
+    names = {node["feature"] for node in found["nodes"]}
+    assert len(names) == len(found["nodes"])
+    assert {node["feature"] for node in within["nodes"]} < names
+    assert {node["model"] for node in found["nodes"]} == {"toy-a", "toy-b", "toy-c"}
+    pairs = [edge for edge in found["edges"] if edge.get("across")]
+    assert pairs
+    for edge in pairs:
+        assert {edge["a"], edge["b"]} <= names
+        stored = store.rows(
+            "select r from counterparts where feature = ? and counterpart = ?",
+            [edge["a"], edge["b"]],
+        )
+        assert edge["value"] in [round(r, 5) for (r,) in stored]
+    lonely = ask(client, "/api/lineage", name="toy-b/0-resid_post/1", at_least=0.3, across=1)
+    assert len(lonely["nodes"]) == len(lonely["edges"]) + 1
+
+
 @pytest.mark.parametrize(
     ("path", "asked", "status"),
     [

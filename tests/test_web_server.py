@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from urllib.parse import urlencode
 
@@ -129,6 +130,21 @@ def test_a_client_that_goes_away_stops_its_query(toy):
             )
             assert _soon(lambda: _children(running.pid))
         assert _soon(lambda: not _children(running.pid))
+
+
+def test_ctrl_c_ends_what_is_being_answered(toy):
+    slow = {"query": "select count(*) from range(10000000000000) t(i) where i % 7 = 3"}
+    with viewing(toy) as (running, address):
+        body = json.dumps(slow).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{address}api/sql", body, headers)
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(urllib.request.urlopen, request, timeout=30)
+            assert _soon(lambda: _children(running.pid))
+            running.send_signal(signal.SIGINT)
+            assert asked.exception(timeout=30) is not None
+        assert running.wait(timeout=15) == 0
+        assert "Traceback" not in running.stderr.read()
 
 
 def test_stopping_ends_every_later_query_too(toy):

@@ -49,7 +49,7 @@ def of_place(
     """
     mine = [
         one
-        for one in viewed.keep("clusterings", lambda: clusterings(viewed, atlas))
+        for one in viewed.keep("clusterings", lambda own: clusterings(viewed, own))
         if (one["model"], one["hook"], one["variant"]) == (place.model, place.hook, place.variant)
     ]
     if asked is not None:
@@ -67,11 +67,11 @@ def of_place(
 def members_of(viewed: Viewed, atlas: Connection, place: Place, clustering: int | None) -> Members:
     """The communities of a clustering's features; of None, nobody has one."""
 
-    def read() -> Members:
+    def read(own: Connection) -> Members:
         if clustering is None:
             return Members(np.empty(0, np.int64), np.empty(0, np.int64))
         found = columns_of(
-            atlas,
+            own,
             "select feature_id, community::bigint as community from communities"
             " where clustering_id = ? order by feature_id",
             [clustering],
@@ -170,7 +170,7 @@ def _asked(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     asked = given.text("clustering", 20)
     if not asked.isdigit():
         raise BadInput(f"clustering is the number of one, not {asked!r}.")
-    for one in viewed.keep("clusterings", lambda: clusterings(viewed, atlas)):
+    for one in viewed.keep("clusterings", lambda own: clusterings(viewed, own)):
         if one["clustering_id"] == int(asked):
             return one
     raise NotFound(f"{viewed.path} has no clustering {asked}; see the table clusterings.")

@@ -21,7 +21,7 @@ _MOST_NEIGHBOURS = 50
 def search(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     """Features by words, best first: the macro find()."""
     words = given.text("q", 500)
-    viewed.keep("terms", lambda: _keep_terms(atlas))
+    viewed.keep("terms", _keep_terms)
     # find() reads the view _terms, which splits every label and word anew at each search.
     atlas.execute("create temp view _terms as from searched.main.terms")
     found = records(

@@ -11,7 +11,7 @@ Labels = dict[int, tuple[str | None, float | None]]
 
 def labels_of(viewed: Viewed, atlas: Connection, place: Place) -> Labels:
     """The best label of each feature of a place."""
-    return viewed.keep(("labels", place), lambda: _read(atlas, place))
+    return viewed.keep(("labels", place), lambda own: _read(own, place))
 
 
 def _read(atlas: Connection, place: Place) -> Labels:

@@ -103,7 +103,7 @@ class Layered:
 
 def layered(viewed: Viewed, atlas: Connection, place: Place, measure: str) -> Layered:
     """The graph of a place by one of `measures.AT_LEAST`."""
-    return viewed.keep(("layered", place, measure), lambda: _read(atlas, place, measure))
+    return viewed.keep(("layered", place, measure), lambda own: _read(own, place, measure))
 
 
 def _read(atlas: Connection, place: Place, measure: str) -> Layered:

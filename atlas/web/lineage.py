@@ -17,6 +17,8 @@ from atlas.web.places import asked_place, places
 from atlas.web.viewed import Connection, Viewed, records
 
 _MOST_NODES = 150
+_LEAST_ACROSS = 30
+"""Counterparts that are shown even beside as many nodes."""
 
 
 def flow(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
@@ -83,7 +85,8 @@ def stored_edges(atlas: Connection, pairs: Sequence[tuple[int, int]]) -> list[di
 def lineage(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     """What leads to a feature and what follows from it, over as many layers as asked for.
 
-    A feature is as near as the weakest edge of the best path to it; the nearest are kept.
+    A feature is as near as the weakest edge of the best path to it; the nearest are kept. across:
+    with the counterpart of each in every other model that it was compared with.
     """
     feature_id = atlas.feature_id(given.text("name"))
     measure, at_least = asked_measure(given)
@@ -92,13 +95,21 @@ def lineage(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     place = next(one for one in places(viewed, atlas) if one.index_of(feature_id) is not None)
     whole = layered(viewed, atlas, place, measure) if place.links else None
     start = whole.node_of(feature_id) if whole else None
+    across = given.flag("across") and viewed.has("counterparts")
     if whole is None or start is None:
-        return {**answer, "nodes": [_alone(atlas, feature_id)], "edges": [], "truncated": False}
+        pairs = _counterparts(atlas, [feature_id], at_least) if across else []
+        ids = [feature_id, *dict.fromkeys(pair["id"] for pair in pairs)]
+        return {
+            **answer,
+            "nodes": _by_id(atlas, ids),
+            "edges": _pair_edges(pairs),
+            "truncated": False,
+        }
     nodes, edges, truncated = _cone(whole, start, depths, at_least)
     labels = labels_of(viewed, atlas, place)
     clustering = of_place(viewed, atlas, place, measure, None)
     members = members_of(viewed, atlas, place, clustering)
-    described = [
+    described: list[dict[str, Any]] = [
         {
             "feature": whole.name_of(node),
             "feature_id": int(whole.feature_id[node]),
@@ -110,16 +121,45 @@ def lineage(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
         }
         for node, layer in zip(nodes, whole.layer_of(np.array(nodes)), strict=True)
     ]
-    named = [
+    named: list[dict[str, Any]] = [
         {"a": whole.name_of(a), "b": whole.name_of(b), "value": round(value, 5)}
         for a, b, value in edges
     ]
+    if across:
+        pairs = _counterparts(atlas, [one["feature_id"] for one in described], at_least)
+        pairs = pairs[: max(_MOST_NODES - len(nodes), _LEAST_ACROSS)]
+        described += _by_id(atlas, list(dict.fromkeys(pair["id"] for pair in pairs)))
+        named += _pair_edges(pairs)
     return {**answer, "nodes": described, "edges": named, "truncated": truncated}
 
 
-def _alone(atlas: Connection, feature_id: int) -> dict[str, Any]:
-    """A feature that no edge leads to or from: dead, or of SAEs that are not linked."""
-    (found,) = records(
+def _counterparts(atlas: Connection, ids: list[int], at_least: float) -> list[dict[str, Any]]:
+    """The best counterpart of each feature in every other model, by r; the best pairs first."""
+    return records(
+        atlas,
+        """
+        select feature as a, counterpart as b, counterpart_id as id, r
+        from counterparts
+        where feature_id in (select unnest($ids::bigint[]))
+        and model != counterpart_model and r >= $at_least and coalesce(q, 0) <= 0.05
+        qualify row_number() over (
+            partition by feature_id, counterpart_model order by r desc, counterpart_id
+        ) = 1
+        order by r desc, feature_id, counterpart_id
+        """,
+        {"ids": ids, "at_least": at_least},
+    )
+
+
+def _pair_edges(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"a": one["a"], "b": one["b"], "value": round(one["r"], 5), "across": True} for one in pairs
+    ]
+
+
+def _by_id(atlas: Connection, ids: list[int]) -> list[dict[str, Any]]:
+    """Features that are not of the graph: of other models, of SAEs that are not linked, dead."""
+    return records(
         atlas,
         """
         select
@@ -130,11 +170,11 @@ def _alone(atlas: Connection, feature_id: int) -> dict[str, Any]:
         join saes on saes.sae_id = features.sae_id
         join models using (model_id)
         left join best_labels using (feature_id)
-        where feature_id = ?
+        where feature_id in (select unnest(?::bigint[]))
+        order by feature_id
         """,
-        [feature_id],
+        [ids],
     )
-    return found
 
 
 def _cone(

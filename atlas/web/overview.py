@@ -13,7 +13,7 @@ from atlas.web.viewed import Connection, Viewed, records
 
 def overview(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     """Models, SAEs, layered graphs, links, clusterings and comparisons of the atlas."""
-    return viewed.keep("overview", lambda: _read(viewed, atlas))
+    return viewed.keep("overview", lambda own: _read(viewed, own))
 
 
 def _read(viewed: Viewed, atlas: Connection) -> dict[str, Any]:

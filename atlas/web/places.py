@@ -62,7 +62,7 @@ class Place:
 
 def places(viewed: Viewed, atlas: Connection) -> list[Place]:
     """Every layered graph of the atlas, those without links included."""
-    return viewed.keep("places", lambda: _read(viewed, atlas))
+    return viewed.keep("places", lambda own: _read(viewed, own))
 
 
 def asked_place(viewed: Viewed, atlas: Connection, given: Given) -> Place:

@@ -18,7 +18,7 @@ from typing import Any
 from atlas.errors import AtlasError, QueryError
 from atlas.rows import to_json
 from atlas.web.given import Given
-from atlas.web.viewed import Connection, Viewed
+from atlas.web.viewed import Connection, Stopped, Viewed
 
 SECONDS = 20.0
 """Wall-clock time that a query may take."""
@@ -76,6 +76,8 @@ def _run(atlas: Connection, asked: bytes) -> dict[str, Any]:
         finally:
             timer.cancel()
             process.kill()
+    if atlas.stopped:
+        raise Stopped
     if late.is_set():
         raise QueryError(f"The query took longer than {SECONDS:.0f} seconds and was ended.")
     try:

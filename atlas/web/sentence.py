@@ -53,7 +53,7 @@ def sentence(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     text = given.text("text", MAX_CHARACTERS)
     measure, at_least = asked_measure(given)
     place = _place(viewed, atlas, name, given)
-    loaded = viewed.keep("loaded", _Loaded)
+    loaded = viewed.keep("loaded", lambda _: _Loaded())
     encoded, found = loaded.run(viewed, atlas, place, text)
     shown = [
         _strongest(atlas, sae, activations)

@@ -21,15 +21,22 @@ _SECONDS_TO_END = 2
 
 
 class _Server(uvicorn.Server):
-    """Calls back when it answers, and takes Ctrl-C for its proper end."""
+    """Calls back when it answers, and when it is about to end."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], object], ending: Callable[[], object]
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
 
 
 def serve(atlas: Atlas, port: int | None, ready: Callable[[str], object]) -> None:
@@ -42,8 +49,9 @@ def serve(atlas: Atlas, port: int | None, ready: Callable[[str], object]) -> Non
     """
     with closing(_bound(port)) as bound:
         taken = bound.getsockname()[1]
+        viewed = Viewed(atlas)
         config = uvicorn.Config(
-            make_app(Viewed(atlas), taken),
+            make_app(viewed, taken),
             log_level="error",
             access_log=False,
             server_header=False,
@@ -53,7 +61,7 @@ def serve(atlas: Atlas, port: int | None, ready: Callable[[str], object]) -> Non
             proxy_headers=False,
             timeout_graceful_shutdown=_SECONDS_TO_END,
         )
-        server = _Server(config, lambda: ready(f"http://{HOST}:{taken}/"))
+        server = _Server(config, lambda: ready(f"http://{HOST}:{taken}/"), viewed.stop)
         with suppress(KeyboardInterrupt):  # uvicorn passes the signal on when it has ended
             server.run(sockets=[bound])
 

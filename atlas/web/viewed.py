@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ class Viewed:
         self._lock = threading.Lock()
         self._kept: dict[Hashable, Any] = {}
         self._making: dict[Hashable, threading.Lock] = {}
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         self.tables = frozenset(
             name
             for (name,) in atlas.rows(
@@ -45,24 +47,33 @@ class Viewed:
     def connect(self) -> Connection:
         """A connection for one request."""
         with self._lock:
-            return Connection(self._atlas)
+            made = Connection(self._atlas)
+            self._connections.add(made)
+        return made
 
     def has(self, *tables: str) -> bool:
         """Whether the file has all of these tables or views."""
         return self.tables.issuperset(tables)
 
-    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
+    def keep(self, key: Hashable, make: Callable[[Connection], T]) -> T:
         """What `make` returned when the key was first asked for: the file cannot change meanwhile.
 
-        Others who ask for the same key wait; if `make` raises, the next of them makes it.
+        It is given a connection that no client's leaving stops, since others will want the result.
+        Who asks for the same key waits; if `make` raises, the next of them makes it.
         """
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
         with making:
             if key not in self._kept:
-                self._kept[key] = make()
+                self._kept[key] = self.connect().answer(make)
             kept: T = self._kept[key]
         return kept
+
+    def stop(self) -> None:
+        """Stop whatever is being answered."""
+        with self._lock:
+            for connection in self._connections:
+                connection.stop()
 
 
 class Connection(store.Atlas):
@@ -91,6 +102,11 @@ class Connection(store.Atlas):
         if not self._finished.is_set():
             self._stopped.set()
             threading.Thread(target=self._stop, name="atlas-stop", daemon=True).start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopped.is_set()
 
     def when_stopped(self, function: Callable[[], object]) -> None:
         """Have something else ended too when this is told to stop, or now if it was."""
