@@ -1,0 +1,110 @@
+-- Features reached from one along links of neighbouring layers, downstream or upstream. One row each.
+--
+-- Layer by layer: what is reached by k steps is known, with its best path, before step k + 1. The
+-- feature itself comes with step 0.
+--
+-- id: of the feature
+-- path: ids, from upstream to downstream
+-- down: false for upstream
+create or replace macro _walk(id, measure, at_least, depth, strong, down) as table
+with recursive
+steps as materialized (
+    select
+        link_id,
+        n::double as n
+    from _layer_links
+    where link_id is not null
+),
+-- Its first part reads no table: in a lateral join, DuckDB 2.0 cannot plan a recursion that does, so the
+-- feature's id is given.
+walked as (
+    select
+        id::bigint as feature_id,
+        0 as steps,
+        1.0::double as value,
+        1.0::double as weakest,
+        1.0::double as n_paths,
+        [id::bigint] as path
+    where id is not null
+    and _edges_asked(measure, at_least, depth)
+    union all
+    (
+        with
+        -- Materialized, so that pairs and sums are looked up for what was reached: of the recursive
+        -- table itself DuckDB 2.0 makes the probing side, and hashes all pairs that are stored.
+        reached as materialized (
+            from walked
+            where walked.steps < coalesce(depth, 2147483647)
+        )
+        select
+            best.next_id as feature_id,
+            best.steps,
+            best.path.value as value,
+            best.path.weakest as weakest,
+            best.n_paths,
+            if(
+                down,
+                list_append(best.path.path, best.next_id),
+                list_prepend(best.next_id, best.path.path)
+            ) as path
+        from (
+            select
+                found.next_id,
+                any_value(found.steps) as steps,
+                max(found.path) as path,
+                sum(found.n_paths) as n_paths
+            from (
+                select
+                    edges.next_id,
+                    edges.steps + 1 as steps,
+                    edges.n_paths,
+                    -- The largest is the strongest; of equally strong ones that through the lower id.
+                    {
+                        'value': edges.value * edges.edge,
+                        'before': -edges.feature_id,
+                        'weakest': least(edges.weakest, edges.edge),
+                        'path': edges.path
+                    } as path
+                from (
+                    select
+                        reached.feature_id,
+                        reached.steps,
+                        reached.value,
+                        reached.weakest,
+                        reached.n_paths,
+                        reached.path,
+                        next.feature_id as next_id,
+                        _edge_measure(
+                            measure,
+                            steps.n,
+                            if(down, own.n_active, next.n_active),
+                            if(down, next.n_active, own.n_active),
+                            if(strong, pairs.n_both_strong, pairs.n_both)::double,
+                            own.sum_q,
+                            next.sum_q,
+                            own.sum_q2,
+                            next.sum_q2,
+                            pairs.sum_ab::double
+                        ) as edge
+                    from reached
+                    join _sums_of_features(strong) as own on own.feature_id = reached.feature_id
+                    join coactivations as pairs
+                        on if(down, pairs.feature_a, pairs.feature_b) = reached.feature_id
+                    join steps on steps.link_id = pairs.link_id
+                    join _sums_of_features(strong) as next
+                        on next.feature_id = if(down, pairs.feature_b, pairs.feature_a)
+                ) as edges
+                where edges.edge >= at_least
+            ) as found
+            group by found.next_id
+        ) as best
+    )
+)
+select
+    walked.feature_id,
+    walked.steps,
+    walked.value,
+    walked.weakest,
+    walked.n_paths,
+    walked.path
+from walked;
