@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 import pytest
 from layers import page
 
+import atlas
 from atlas.web import answers, viewed
 from tests.commandline import COMMAND, environment, invoke, process
 
@@ -148,8 +150,6 @@ def test_ctrl_c_ends_what_is_being_answered(toy):
 
 
 def test_stopping_ends_every_later_query_too(toy):
-    import atlas
-
     with atlas.open(toy) as opened:
         connection = viewed.Viewed(opened).connect()
 
@@ -160,6 +160,15 @@ def test_stopping_ends_every_later_query_too(toy):
 
         with pytest.raises(viewed.Stopped):
             connection.answer(twice)
+
+
+def test_what_was_stopped_before_it_began_never_begins(toy):
+    with atlas.open(toy) as opened:
+        connection = viewed.Viewed(opened).connect()
+        connection.stop()
+        with pytest.raises(viewed.Stopped):
+            connection.answer(lambda one: one.rows("select 1"))
+        assert not [one for one in threading.enumerate() if one.name == "atlas-stop"]
 
 
 def _children(pid):

@@ -82,12 +82,18 @@ class Connection(store.Atlas):
     def __init__(self, atlas: store.Atlas) -> None:
         super().__init__(atlas.path, atlas.cursor(), writable=False)
         self._redirects = atlas._redirects
+        self._turn = threading.Lock()
+        self._begun = False
         self._finished = threading.Event()
         self._stopped = threading.Event()
         self._also: list[Callable[[], object]] = []
 
     def answer(self, function: Callable[[Connection], T]) -> T:
         """What `function` returns; Stopped if it was told to stop. Closes the connection."""
+        with self._turn:
+            if self._stopped.is_set():
+                raise Stopped
+            self._begun = True
         try:
             # A KeyboardInterrupt here is no Ctrl-C, which only the main thread hears.
             with suppress(KeyboardInterrupt):
@@ -99,9 +105,15 @@ class Connection(store.Atlas):
 
     def stop(self) -> None:
         """End the query that runs and every later one; returns at once, from any thread."""
-        if not self._finished.is_set():
+        with self._turn:
+            if self._finished.is_set() or self._stopped.is_set():
+                return
             self._stopped.set()
-            threading.Thread(target=self._stop, name="atlas-stop", daemon=True).start()
+            if not self._begun:
+                self._finished.set()
+                self.close()
+                return
+        threading.Thread(target=self._stop, name="atlas-stop", daemon=True).start()
 
     @property
     def stopped(self) -> bool:
