@@ -9,6 +9,7 @@ import pytest
 from layers import page
 
 import atlas
+from atlas.web.viewed import Viewed
 
 NAME = "toy-a/1-resid_post/3"
 
@@ -170,6 +171,31 @@ def test_what_is_not_there_is_told(client, path, asked, status):
     response = client.get(path, params=asked)
     assert response.status_code == status
     assert response.json()["error"].endswith((".", "?"))
+
+
+def test_an_older_file_has_less_and_says_so(toy, monkeypatch):
+    newer = {
+        "links", "edges", "clusterings", "communities", "universality", "counterparts",
+        "pairing_cards",
+    }  # fmt: skip
+    monkeypatch.setattr(Viewed, "has", lambda _, *tables: not newer & set(tables))
+    with page(toy) as client:
+        found = ask(client, "/api/atlas")
+        assert [found[key] for key in ("graphs", "links", "clusterings", "comparisons")] == [[]] * 4
+        card = ask(client, "/api/feature", name=NAME)
+        assert card["communities"] == card["place"] == []
+        alone = ask(client, "/api/lineage", name=NAME, across=1)
+        assert [node["feature"] for node in alone["nodes"]] == [NAME]
+        for path, asked in {
+            "/api/graph": {"model": "toy-a", "hook": "resid_post"},
+            "/api/edge": {"a": NAME, "b": NAME},
+            "/api/heatmap": {"a": "toy-a", "b": "toy-b"},
+            "/api/pairs": {"pairing_id": 0},
+            "/api/communities": {"clustering": 0},
+        }.items():
+            response = client.get(path, params=asked)
+            assert response.status_code == 404
+            assert str(toy) in response.json()["error"]
 
 
 def test_large_answers_are_packed(client):

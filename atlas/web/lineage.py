@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from atlas.errors import NotFound
 from atlas.web.communities import members_of, of_place
 from atlas.web.given import Given
 from atlas.web.labels import labels_of
@@ -57,6 +58,11 @@ def flow(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
 
 def edge(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     """What every measure says of two features, linked or not, with confidence intervals."""
+    if not viewed.has("edges"):
+        raise NotFound(
+            f"{viewed.path} was written by an older version, without measures of edges; `atlas link "
+            f"{viewed.path}` brings it up to date."
+        )
     found = records(
         atlas, "from edge(?, ?)", [atlas.feature_id(given.text(one)) for one in ("a", "b")]
     )
