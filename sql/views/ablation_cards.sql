@@ -14,9 +14,17 @@
 --
 --     from ablation_cards where pearson > 0.5 and share < 0.05
 create or replace view ablation_cards as
-with newest as (
+with
+newest as (
     from ablations
     qualify row_number() over (partition by feature_a, feature_b order by run_id desc) = 1
+),
+-- More than the edges wanted, but found by each feature's place in the table.
+associated as (
+    from edges
+    where feature_id_a in (select feature_a from ablations)
+    and feature_id_b in (select feature_b from ablations)
+    and over = 'tokens'
 )
 select
     a.name || '/' || (newest.feature_a - a.first_feature_id) as feature_a,
@@ -26,12 +34,12 @@ select
     newest.mean_before,
     newest.mean_after,
     newest.n_tokens,
-    edges.pearson,
-    edges.jaccard,
-    edges.sufficiency,
-    edges.necessity,
-    edges.mutual_information,
-    edges.activation_cosine,
+    associated.pearson,
+    associated.jaccard,
+    associated.sufficiency,
+    associated.necessity,
+    associated.mutual_information,
+    associated.activation_cosine,
     if(
         space_a.space = space_b.space,
         _cosine(
@@ -41,7 +49,7 @@ select
         ),
         null
     ) as decoder_cosine,
-    edges.n_both,
+    associated.n_both,
     models.name as model,
     a.name as sae_a,
     b.name as sae_b,
@@ -60,7 +68,6 @@ join vectors as vector_a on vector_a.feature_id = newest.feature_a
 join vectors as vector_b on vector_b.feature_id = newest.feature_b
 join sae_spaces as space_a on space_a.sae_id = a.sae_id and space_a.measure = 'decoder'
 join sae_spaces as space_b on space_b.sae_id = b.sae_id and space_b.measure = 'decoder'
-left join edges
-    on edges.feature_id_a = newest.feature_a
-    and edges.feature_id_b = newest.feature_b
-    and edges.over = 'tokens';
+left join associated
+    on associated.feature_id_a = newest.feature_a
+    and associated.feature_id_b = newest.feature_b;
