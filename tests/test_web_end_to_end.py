@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 import atlas
+from atlas.ingest.plan import IngestOptions
+from atlas.ingest.run import ingest
+from tests import tiny
 from tests.chromium import Browser, started
 from tests.commandline import COMMAND, succeed
 from tests.page_answers import EVIL
@@ -123,9 +126,37 @@ def test_sql_answers_and_refuses(browser: Browser, address: str) -> None:
             page.get_by_role("cell", name="1", exact=True).wait_for()
 
 
-def test_sentence_without_a_model_says_why(browser: Browser, address: str) -> None:
-    with browser.page(f"{address}#/sentence/deep?text=once upon a time") as page:
-        page.get_by_role("alert").get_by_text("deep cannot be run").wait_for()
+@pytest.mark.slow
+def test_sentence_read_by_a_model(browser: Browser, tmp_path: Path) -> None:
+    tiny.make_model(tmp_path / "reader")
+    options = IngestOptions(
+        model=str(tmp_path / "reader"),
+        corpus=str(tiny.make_corpus(tmp_path)),
+        width="32",
+        k="4",
+        train_tokens="6k",
+        reference_tokens="3k",
+        context=32,
+        device="cpu",
+    )
+    ingest(tmp_path / "a.atlas", options)
+    with atlas.open(tmp_path / "a.atlas") as opened:
+        text = opened.row("select text[:60] from documents where document_id = 3")[0]
+    with served(tmp_path / "a.atlas") as address, browser.page(f"{address}#/sentence") as page:
+        page.set_default_timeout(60_000)
+        page.get_by_role("textbox", name="Sentence").fill(text)
+        page.keyboard.press("Enter")
+        page.locator(".diagram .box").first.wait_for()
+        chips = page.locator(".chip").all_text_contents()
+        assert "".join(chips).replace("\u00a0", " ").strip() == text.strip()
+        boxes = page.locator(".diagram .box")
+        boxes.first.hover()
+        assert page.locator(".chip.on").count() >= 1
+        everywhere = boxes.count()
+        page.locator(".chip").nth(2).click()
+        assert 0 < boxes.count() < everywhere
+        boxes.first.click()
+        page.locator(".context .piece.on").first.wait_for()
 
 
 def test_feature_that_is_not_there(browser: Browser, address: str) -> None:

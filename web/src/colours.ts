@@ -18,12 +18,32 @@ export interface Scheme {
 }
 
 const LIGHT = [
-  "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b8860b", "#5b4b9a", "#8c564b",
-  "#4f8f3a", "#a63a6b", "#2f7f8f", "#7a7a3a",
+  "#0072b2",
+  "#d55e00",
+  "#009e73",
+  "#cc79a7",
+  "#56b4e9",
+  "#b8860b",
+  "#5b4b9a",
+  "#8c564b",
+  "#4f8f3a",
+  "#a63a6b",
+  "#2f7f8f",
+  "#7a7a3a",
 ];
 const DARK = [
-  "#4aa8e0", "#f08a3c", "#2fc79a", "#e29cc3", "#8fd0f5", "#e0b84a", "#a08fe0", "#c58f82",
-  "#8cc97a", "#dd7aa6", "#6bbccc", "#bcbc74",
+  "#4aa8e0",
+  "#f08a3c",
+  "#2fc79a",
+  "#e29cc3",
+  "#8fd0f5",
+  "#e0b84a",
+  "#a08fe0",
+  "#c58f82",
+  "#8cc97a",
+  "#dd7aa6",
+  "#6bbccc",
+  "#bcbc74",
 ];
 
 /** The scheme that the page shows now, as the style sheet's variables give it. */
@@ -50,8 +70,16 @@ export function community(of: number | null, scheme: Scheme): string {
 }
 
 const CIVIDIS: [number, number, number][] = [
-  [0, 34, 78], [18, 53, 112], [59, 73, 108], [87, 93, 109], [112, 113, 115],
-  [138, 134, 120], [165, 156, 116], [195, 180, 106], [225, 204, 85], [254, 232, 56],
+  [0, 34, 78],
+  [18, 53, 112],
+  [59, 73, 108],
+  [87, 93, 109],
+  [112, 113, 115],
+  [138, 134, 120],
+  [165, 156, 116],
+  [195, 180, 106],
+  [225, 204, 85],
+  [254, 232, 56],
 ];
 
 /** cividis at `share` of the way, as (red, green, blue) of 0 to 255. */
@@ -65,7 +93,8 @@ export function cividis(share: number): [number, number, number] {
 
 /** Black or white, whichever reads better on a colour (relative luminance of WCAG 2). */
 export function readableOn([r, g, b]: [number, number, number]): string {
-  const linear = (v: number) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const linear = (v: number) =>
+    v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4;
   const luminance = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   return luminance > 0.179 ? "#000" : "#fff";
 }

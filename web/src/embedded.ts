@@ -32,7 +32,10 @@ export function find(data: Embedded, path: string, params: Params): unknown {
   for (const answer of data.answers) {
     if (answer.path !== path) continue;
     const asked = Object.entries(answer.params);
-    if (asked.length > most && asked.every(([key, value]) => (params[key] ?? "") === String(value ?? ""))) {
+    if (
+      asked.length > most &&
+      asked.every(([key, value]) => (params[key] ?? "") === String(value ?? ""))
+    ) {
       best = answer;
       most = asked.length;
     }
@@ -86,7 +89,15 @@ export function search(data: Embedded, q: string, within: string, limit: number)
 export function held(data: Embedded, atlas: AtlasInfo): AtlasInfo {
   const has = (path: string, params: Params) => find(data, path, params) !== undefined;
   const measure = atlas.measures[0] ?? "";
-  const series = ({ model, hook, variant }: { model: string; hook: string; variant: string | null }) => ({
+  const series = ({
+    model,
+    hook,
+    variant,
+  }: {
+    model: string;
+    hook: string;
+    variant: string | null;
+  }) => ({
     model,
     hook,
     ...(variant ? { variant } : {}),
@@ -95,7 +106,9 @@ export function held(data: Embedded, atlas: AtlasInfo): AtlasInfo {
   return {
     ...atlas,
     graphs: atlas.graphs.filter((g) => has("/api/graph", series(g)) || has("/api/flow", series(g))),
-    clusterings: atlas.clusterings.filter((c) => has("/api/communities", { clustering: String(c.clustering_id) })),
+    clusterings: atlas.clusterings.filter((c) =>
+      has("/api/communities", { clustering: String(c.clustering_id) }),
+    ),
     comparisons: atlas.comparisons.filter((c) =>
       has("/api/heatmap", { a: c.model_a, b: c.model_b, metric: c.metric, subspace: c.subspace }),
     ),

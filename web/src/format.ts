@@ -38,7 +38,11 @@ export function percent(x: number | null | undefined): string {
 /** A parameter count: 1.07M. */
 export function short(n: number | null | undefined): string {
   if (n === null || n === undefined) return "–";
-  for (const [size, unit] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]] as const) {
+  for (const [size, unit] of [
+    [1e9, "B"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ] as const) {
     if (n >= size) return `${(n / size).toPrecision(3)}${unit}`;
   }
   return String(n);

@@ -39,9 +39,23 @@ const KEYS: [string, string][] = [
   ["Esc", "close, leave a box"],
   ["?", "this list"],
 ];
-const GOES: Record<string, string> = { g: "graph", f: "flow", c: "community", h: "heatmap", s: "sentence", q: "sql" };
+const GOES: Record<string, string> = {
+  g: "graph",
+  f: "flow",
+  c: "community",
+  h: "heatmap",
+  s: "sentence",
+  q: "sql",
+};
 /** Views that an export may not have anything for. */
-const NEEDS: Record<string, string> = { graph: "/api/graph", flow: "/api/flow", community: "/api/communities", heatmap: "/api/heatmap", sentence: "/api/sentence", sql: "/api/sql" };
+const NEEDS: Record<string, string> = {
+  graph: "/api/graph",
+  flow: "/api/flow",
+  community: "/api/communities",
+  heatmap: "/api/heatmap",
+  sentence: "/api/sentence",
+  sql: "/api/sql",
+};
 
 document.documentElement.dataset.sources = SOURCES;
 
@@ -59,14 +73,47 @@ function start(): void {
   setScheme(remembered());
   fill(
     document.body,
-    el("a", { class: "skip", href: "#main", on: { click: (event) => { event.preventDefault(); main.focus(); } } }, "To the content"),
+    el(
+      "a",
+      {
+        class: "skip",
+        href: "#main",
+        on: {
+          click: (event) => {
+            event.preventDefault();
+            main.focus();
+          },
+        },
+      },
+      "To the content",
+    ),
     el(
       "header",
       { class: "top" },
       title,
       tabs,
-      el("button", { type: "button", class: "quiet", title: "keys (?)", "aria-label": "Keys", on: { click: () => help.showModal() } }, "?"),
-      el("button", { type: "button", class: "quiet", title: "light or dark (d)", "aria-label": "Light or dark", on: { click: toggleScheme } }, "◐"),
+      el(
+        "button",
+        {
+          type: "button",
+          class: "quiet",
+          title: "keys (?)",
+          "aria-label": "Keys",
+          on: { click: () => help.showModal() },
+        },
+        "?",
+      ),
+      el(
+        "button",
+        {
+          type: "button",
+          class: "quiet",
+          title: "light or dark (d)",
+          "aria-label": "Light or dark",
+          on: { click: toggleScheme },
+        },
+        "◐",
+      ),
     ),
     api.embedded && el("p", { class: "exported" }, api.embedded.note),
     main,
@@ -78,8 +125,10 @@ function start(): void {
       atlas = answer;
       title.textContent = answer.name;
       for (const [name, { tab }] of Object.entries(VIEWS)) {
-        const held = !api.embedded || !NEEDS[name] || api.embedded.answers.some((a) => a.path === NEEDS[name]);
-        if (tab && held) tabs.append(el("a", { href: address.format(name), "data-view": name }, tab));
+        const held =
+          !api.embedded || !NEEDS[name] || api.embedded.answers.some((a) => a.path === NEEDS[name]);
+        if (tab && held)
+          tabs.append(el("a", { href: address.format(name), "data-view": name }, tab));
       }
       draw();
     },
@@ -105,7 +154,10 @@ function draw(): void {
     else tab.removeAttribute("aria-current");
   }
   if (!entry) {
-    main.append(failure(new Error(`there is no view “${here.view}”`)), el("p", {}, el("a", { href: "#/search" }, "to the search")));
+    main.append(
+      failure(new Error(`there is no view “${here.view}”`)),
+      el("p", {}, el("a", { href: "#/search" }, "to the search")),
+    );
     return;
   }
   document.title = `${entry.title} · ${atlas.name}`;
@@ -171,7 +223,11 @@ function keyList(): HTMLDialogElement {
     "dialog",
     { "aria-label": "Keys" },
     el("h2", {}, "Keys"),
-    el("dl", { class: "facts-list" }, ...KEYS.flatMap(([key, does]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, does)])),
+    el(
+      "dl",
+      { class: "facts-list" },
+      ...KEYS.flatMap(([key, does]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, does)]),
+    ),
     el("form", { method: "dialog" }, el("button", { type: "submit" }, "Close")),
   );
   dialog.addEventListener("click", (event) => {
@@ -183,7 +239,9 @@ function keyList(): HTMLDialogElement {
 function keyed(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   const target = event.target as HTMLElement;
-  const typing = target.matches("input:not([type=radio], [type=checkbox], [type=range]), textarea, select");
+  const typing = target.matches(
+    "input:not([type=radio], [type=checkbox], [type=range]), textarea, select",
+  );
   if (event.key === "Escape") {
     hideTip();
     if (typing) target.blur();
@@ -205,9 +263,6 @@ function keyed(event: KeyboardEvent): void {
 addEventListener("hashchange", draw);
 addEventListener("keydown", keyed);
 addEventListener("scroll", rememberPlace, { passive: true });
-addEventListener("atlas-open", (event) => {
-  location.hash = address.feature(String((event as CustomEvent).detail));
-});
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   setScheme(remembered());
   current?.restyle();

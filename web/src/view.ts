@@ -57,7 +57,10 @@ export async function show<T>(
     draw(answer);
   } catch (error) {
     if (either.aborted) return;
-    fill(place, failure(error, () => void show(place, signal, load, draw)));
+    fill(
+      place,
+      failure(error, () => void show(place, signal, load, draw)),
+    );
   }
   place.removeAttribute("aria-busy");
 }

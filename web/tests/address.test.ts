@@ -9,7 +9,15 @@ test("a feature's address is its name", () => {
 });
 
 test("what is written is read again", () => {
-  for (const text of ["", "a b", "50 %", "a/b?c#d&e=f", "“Lily” ␣ ⏎", "<img src=x onerror=alert(1)>", "+"]) {
+  for (const text of [
+    "",
+    "a b",
+    "50 %",
+    "a/b?c#d&e=f",
+    "“Lily” ␣ ⏎",
+    "<img src=x onerror=alert(1)>",
+    "+",
+  ]) {
     const link = address.format("sentence", ["org/model", text || "x"], { text, empty: null });
     const read = address.parse(link);
     assert.deepEqual(read.path, ["org/model", text || "x"]);
@@ -23,6 +31,8 @@ test("no address is the start page, and a broken escape is no error", () => {
 });
 
 test("names of features are told from other texts", () => {
-  for (const name of ["m/3-resid_post/0", "org/m/11-mlp_out-wide/24575"]) assert.ok(address.namesFeature(name), name);
-  for (const text of ["m/3-resid_post", "3-resid_post/1", "a b/3-x/1", "m/x/1", "m/3-x/1.5", ""]) assert.ok(!address.namesFeature(text), text);
+  for (const name of ["m/3-resid_post/0", "org/m/11-mlp_out-wide/24575"])
+    assert.ok(address.namesFeature(name), name);
+  for (const text of ["m/3-resid_post", "3-resid_post/1", "a b/3-x/1", "m/x/1", "m/3-x/1.5", ""])
+    assert.ok(!address.namesFeature(text), text);
 });

@@ -10,7 +10,12 @@ function card(name: string, label: string, words: string[], id: number) {
     params: { name },
     body: {
       card: {
-        name, feature_id: id, sae: `${model}/${site}`, model, layer: 3, density: 0.1,
+        name,
+        feature_id: id,
+        sae: `${model}/${site}`,
+        model,
+        layer: 3,
+        density: 0.1,
         labels: label ? [{ text: label, score: 0.5 }] : [],
         top_words: words.map((form) => ({ form })),
       },
@@ -32,12 +37,18 @@ const data: Embedded = {
 };
 
 test("the most specific answer whose parameters agree is taken", () => {
-  assert.equal(find(data, "/api/lineage", { name: "a/3-x/1", measure: "pearson", up: "3" }), "any measure");
+  assert.equal(
+    find(data, "/api/lineage", { name: "a/3-x/1", measure: "pearson", up: "3" }),
+    "any measure",
+  );
   assert.equal(find(data, "/api/lineage", { name: "a/3-x/1", measure: "jaccard" }), "jaccard");
   assert.equal(find(data, "/api/lineage", { name: "a/3-x/2" }), undefined);
   assert.equal(find(data, "/api/community", { clustering: "1", id: "0" }), "members");
   assert.equal(find(data, "/api/community", { clustering: "1" }), undefined);
-  assert.equal(find(data, "/api/community", { clustering: "1", id: "0", variant: "seed1" }), undefined);
+  assert.equal(
+    find(data, "/api/community", { clustering: "1", id: "0", variant: "seed1" }),
+    undefined,
+  );
 });
 
 test("search: every word somewhere, labels before words", () => {
@@ -62,7 +73,11 @@ test("the overview of an export offers what the export holds", () => {
     {
       ...data,
       answers: [
-        { path: "/api/graph", params: { model: "a", hook: "x", variant: "seed1", measure: "pearson" }, body: {} },
+        {
+          path: "/api/graph",
+          params: { model: "a", hook: "x", variant: "seed1", measure: "pearson" },
+          body: {},
+        },
         { path: "/api/flow", params: { model: "b", hook: "x", variant: null }, body: {} },
         { path: "/api/communities", params: { clustering: 2 }, body: {} },
       ],
@@ -75,5 +90,6 @@ test("the overview of an export offers what the export holds", () => {
 });
 
 test("what an export lacks is told with the way to it", () => {
-  for (const path of ["/api/sql", "/api/sentence", "/api/graph"]) assert.match(missing(path, undefined), /atlas view ATLAS/);
+  for (const path of ["/api/sql", "/api/sentence", "/api/graph"])
+    assert.match(missing(path, undefined), /atlas view ATLAS/);
 });

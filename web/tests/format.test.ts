@@ -34,7 +34,8 @@ test("a stronger activation is a darker shade, none is none", () => {
 });
 
 test("cividis grows lighter all the way, and texts on it have WCAG's contrast", () => {
-  const linear = (value: number) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const linear = (value: number) =>
+    value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4;
   let before = -1;
   for (let share = 0; share <= 1; share += 0.02) {
     const [r, g, b] = cividis(share);

@@ -8,12 +8,31 @@ import type { GraphAnswer } from "../src/types.ts";
 /** Layers 0, 4 and 8 with features at (i + .5) / 10. */
 function answer(edges: [number, number, number][]): GraphAnswer {
   const nodes = [0, 4, 8].flatMap((layer, x) =>
-    Array.from({ length: 10 }, (_, i) => ({ id: 100 * x + i, feature: `m/${layer}-h/${i}`, layer, y: (i + 0.5) / 10, label: null, density: 0.01, community: null })),
+    Array.from({ length: 10 }, (_, i) => ({
+      id: 100 * x + i,
+      feature: `m/${layer}-h/${i}`,
+      layer,
+      y: (i + 0.5) / 10,
+      label: null,
+      density: 0.01,
+      community: null,
+    })),
   );
   const node = (id: number) => nodes.find((n) => n.id === id)!;
   return {
-    at_least: 0.5, nodes, bands: [], layers: [0, 4, 8].map((layer) => ({ layer, sae: "", n: 10, n_features: 10 })),
-    edges: edges.map(([a, b, value]) => ({ a, b, value, layer_a: node(a).layer, layer_b: node(b).layer, ya: node(a).y, yb: node(b).y })),
+    at_least: 0.5,
+    nodes,
+    bands: [],
+    layers: [0, 4, 8].map((layer) => ({ layer, sae: "", n: 10, n_features: 10 })),
+    edges: edges.map(([a, b, value]) => ({
+      a,
+      b,
+      value,
+      layer_a: node(a).layer,
+      layer_b: node(b).layer,
+      ya: node(a).y,
+      yb: node(b).y,
+    })),
   } as unknown as GraphAnswer;
 }
 
@@ -29,7 +48,12 @@ test("the node under the pointer is the nearest one", () => {
 });
 
 test("the edge under the pointer is found on its curve, ends and middle", () => {
-  const scene = new Scene(answer([[1, 108, 0.9], [3, 103, 0.8]]));
+  const scene = new Scene(
+    answer([
+      [1, 108, 0.9],
+      [3, 103, 0.8],
+    ]),
+  );
   const [steep, level] = scene.edges;
   assert.equal(scene.edgeAt(view, toX(view, 0.5), toY(view, 0.5)), steep);
   assert.equal(scene.edgeAt(view, toX(view, 0.2), toY(view, 0.35)), level);
@@ -38,7 +62,12 @@ test("the edge under the pointer is found on its curve, ends and middle", () => 
 
 test("an edge's curve goes from end to end, evenly about its middle", () => {
   const edge = { ya: 0.2, yb: 0.6 };
-  for (const [share, y] of [[0, 0.2], [0.5, 0.4], [1, 0.6]] as const) assert.ok(Math.abs(along(edge, share) - y) < 1e-4);
+  for (const [share, y] of [
+    [0, 0.2],
+    [0.5, 0.4],
+    [1, 0.6],
+  ] as const)
+    assert.ok(Math.abs(along(edge, share) - y) < 1e-4);
   for (let share = 0; share <= 0.5; share += 0.05) {
     assert.ok(Math.abs(along(edge, share) + along(edge, 1 - share) - 0.8) < 1e-4);
     assert.ok(along(edge, share) <= along(edge, share + 0.05) + 1e-9);
@@ -46,27 +75,56 @@ test("an edge's curve goes from end to end, evenly about its middle", () => {
 });
 
 test("a lineage goes up and down, not sideways", () => {
-  const scene = new Scene(answer([[0, 100, 0.9], [1, 100, 0.6], [100, 200, 0.8], [1, 101, 0.7]]));
+  const scene = new Scene(
+    answer([
+      [0, 100, 0.9],
+      [1, 100, 0.6],
+      [100, 200, 0.8],
+      [1, 101, 0.7],
+    ]),
+  );
   const { nodes, edges } = scene.lineage(100);
-  assert.deepEqual([...nodes].sort((a, b) => a - b), [0, 1, 100, 200]);
+  assert.deepEqual(
+    [...nodes].sort((a, b) => a - b),
+    [0, 1, 100, 200],
+  );
   assert.equal(edges.size, 3); // the edge of 1 to 101 leads sideways
   assert.equal(scene.lineage(0).nodes.size, 3);
 });
 
 test("a lineage with too many members keeps each one's strongest", () => {
-  const scene = new Scene(answer([[0, 100, 0.9], [0, 101, 0.6], [100, 200, 0.8], [100, 201, 0.7], [100, 202, 0.6]]));
-  assert.deepEqual([...scene.lineage(0, 4).nodes].sort((a, b) => a - b), [0, 100, 101, 200]);
+  const scene = new Scene(
+    answer([
+      [0, 100, 0.9],
+      [0, 101, 0.6],
+      [100, 200, 0.8],
+      [100, 201, 0.7],
+      [100, 202, 0.6],
+    ]),
+  );
+  assert.deepEqual(
+    [...scene.lineage(0, 4).nodes].sort((a, b) => a - b),
+    [0, 100, 101, 200],
+  );
 });
 
 test("lowerBound is the first not below", () => {
   const column = [0.1, 0.3, 0.3, 0.7].map((y) => ({ y }));
-  for (const [y, at] of [[0, 0], [0.3, 1], [0.31, 3], [0.8, 4]] as const) assert.equal(lowerBound(column, y), at);
+  for (const [y, at] of [
+    [0, 0],
+    [0.3, 1],
+    [0.31, 3],
+    [0.8, 4],
+  ] as const)
+    assert.equal(lowerBound(column, y), at);
   assert.equal(lowerBound([], 1), 0);
 });
 
 test("rows: a column's features have distinct rows, and parallel edges do not cross", () => {
   const columns = ["0", "1", "2"];
-  const nodes = columns.flatMap((column) => [..."abcd"].map((letter) => ({ name: column + letter, label: null, column, community: null })));
+  const nodes = columns.flatMap((column) =>
+    [..."abcd"].map((letter) => ({ name: column + letter, label: null, column, community: null })),
+  );
   const edges = [..."abcd"].flatMap((letter, i) => [
     { a: `0${letter}`, b: `1${"dcba"[i]}`, value: 1 },
     { a: `1${"dcba"[i]}`, b: `2${letter}`, value: 1 },
@@ -75,7 +133,10 @@ test("rows: a column's features have distinct rows, and parallel edges do not cr
   const row = rows(columns, nodes, edges);
   for (const column of columns) {
     const own = nodes.filter((n) => n.column === column).map((n) => row.get(n.name));
-    assert.deepEqual(own.toSorted((a, b) => a! - b!), [0, 1, 2, 3]);
+    assert.deepEqual(
+      own.toSorted((a, b) => a! - b!),
+      [0, 1, 2, 3],
+    );
   }
   for (const edge of edges) assert.equal(row.get(edge.a), row.get(edge.b));
 });
@@ -87,7 +148,12 @@ test("rows: features without edges, and none at all, have places too", () => {
 });
 
 test("reach: ancestors and descendants", () => {
-  const edges = [["a", "b"], ["b", "c"], ["x", "b"], ["a", "y"]].map(([a, b]) => ({ a: a!, b: b!, value: 1 }));
+  const edges = [
+    ["a", "b"],
+    ["b", "c"],
+    ["x", "b"],
+    ["a", "y"],
+  ].map(([a, b]) => ({ a: a!, b: b!, value: 1 }));
   assert.deepEqual([...reach("b", edges)].sort(), ["a", "b", "c", "x"]);
   assert.deepEqual([...reach("y", edges)].sort(), ["a", "y"]);
 });

@@ -10,12 +10,16 @@ function random(seed: number): () => number {
   return () => (state = (1664525 * state + 1013904223) % 2 ** 32) / 2 ** 32;
 }
 
-const close = (a: number, b: number, tolerance = 1e-6) => assert.ok(Math.abs(a - b) <= tolerance, `${a} ≠ ${b}`);
+const close = (a: number, b: number, tolerance = 1e-6) =>
+  assert.ok(Math.abs(a - b) <= tolerance, `${a} ≠ ${b}`);
 
 function views(n: number): v.Viewport[] {
   const next = random(7);
   return Array.from({ length: n }, () => {
-    const extent = { n_layers: 1 + Math.floor(next() * 30), n_features: 1 + Math.floor(next() * 40_000) };
+    const extent = {
+      n_layers: 1 + Math.floor(next() * 30),
+      n_features: 1 + Math.floor(next() * 40_000),
+    };
     let view = v.whole(300 + 1500 * next(), 200 + 900 * next(), extent);
     for (let i = 0; i < 6; i++) {
       view = v.zoomed(view, 0.3 + 6 * next(), view.width * next(), view.height * next());
@@ -67,7 +71,10 @@ test("layers move apart as one zooms in, never closer than all of them fit", () 
 });
 
 test("a flight begins and ends where it should and does not leave the graph", () => {
-  const [from, to] = [views(2)[0] as v.Viewport, v.whole(1000, 700, { n_layers: 5, n_features: 1000 })];
+  const [from, to] = [
+    views(2)[0] as v.Viewport,
+    v.whole(1000, 700, { n_layers: 5, n_features: 1000 }),
+  ];
   const near = v.around(to, 3, 0.8);
   close(v.between(to, near, 0).y0, to.y0);
   close(v.between(to, near, 1).y1, near.y1);
@@ -84,7 +91,9 @@ test("the window asked for holds the view, and small moves ask for the same one"
     assert.ok(window.bins >= 32 && window.bins <= 320);
   }
   const view = v.around(v.whole(1200, 800, { n_layers: 12, n_features: 16_384 }), 5, 0.4);
-  const distinct = new Set(Array.from({ length: 60 }, (_, i) => JSON.stringify(windowOf(v.panned(view, 0, i)))));
+  const distinct = new Set(
+    Array.from({ length: 60 }, (_, i) => JSON.stringify(windowOf(v.panned(view, 0, i)))),
+  );
   assert.ok(distinct.size <= 2, `${distinct.size} windows for a move of 60 pixels`);
 });
 
@@ -92,7 +101,16 @@ test("what is loaded suffices where it holds the view, and bands never do", () =
   const extent = { n_layers: 3, n_features: 1000 };
   const layers = [0, 1, 2].map((layer) => ({ layer, sae: "", n: 1000, n_features: 1000 }));
   const view = v.around(v.whole(900, 700, extent), 1, 0.5);
-  const answer = { layers, from_layer: 0, to_layer: 2, y0: 0.4, y1: 0.6, complete: false, nodes: [{}], bands: [] } as unknown as GraphAnswer;
+  const answer = {
+    layers,
+    from_layer: 0,
+    to_layer: 2,
+    y0: 0.4,
+    y1: 0.6,
+    complete: false,
+    nodes: [{}],
+    bands: [],
+  } as unknown as GraphAnswer;
   assert.ok(suffices(answer, view));
   assert.ok(!suffices({ ...answer, y0: view.y0 + 0.001 }, view));
   assert.ok(!suffices({ ...answer, nodes: [], bands: [{}] } as unknown as GraphAnswer, view));

@@ -42,7 +42,10 @@ function bandColour(band: Band, { scheme, colouring }: Look): string {
   if (colouring === "community") return community(band.community, scheme);
   if (colouring === "density") return densityColour(band.density);
   const half = band.n / 2;
-  return kindColour({ appearing: band.appearing > half, disappearing: band.disappearing > half }, scheme);
+  return kindColour(
+    { appearing: band.appearing > half, disappearing: band.disappearing > half },
+    scheme,
+  );
 }
 
 export function radius(node: Node, view: Viewport): number {
@@ -151,7 +154,9 @@ function drawHeads(pen: Pen, view: Viewport, scene: Scene, { scheme }: Look): vo
 function drawFlows(pen: Pen, view: Viewport, scene: Scene, look: Look): void {
   const { flows, bands } = scene.answer;
   const most = Math.max(1, ...flows.map((flow) => flow.n));
-  const colours = new Map(bands.map((band) => [`${band.layer}/${band.bin}`, bandColour(band, look)]));
+  const colours = new Map(
+    bands.map((band) => [`${band.layer}/${band.bin}`, bandColour(band, look)]),
+  );
   const paths = new Map<string, { path: Path2D; colour: string; level: number }>();
   const centre = binCentre(scene);
   for (const flow of flows) {
@@ -182,21 +187,14 @@ function drawFlows(pen: Pen, view: Viewport, scene: Scene, look: Look): void {
   pen.globalAlpha = 1;
 }
 
-/** Number of bins that the answer's window was divided into. */
-function binsOf(scene: Scene): number {
-  const last = Math.max(0, ...scene.answer.bands.map((band) => band.bin));
-  return Math.max(last + 1, scene.answer.bins ?? 0);
-}
-
 function binCentre(scene: Scene): (bin: number) => number {
   const { y0, y1 } = scene.answer;
-  const bins = binsOf(scene);
-  return (bin) => y0 + ((bin + 0.5) / bins) * (y1 - y0);
+  return (bin) => y0 + ((bin + 0.5) / scene.bins) * (y1 - y0);
 }
 
 function bandHeight(view: Viewport, scene: Scene): number {
   const { y0, y1 } = scene.answer;
-  return (toY(view, y1) - toY(view, y0)) / binsOf(scene);
+  return (toY(view, y1) - toY(view, y0)) / scene.bins;
 }
 
 function drawBands(pen: Pen, view: Viewport, scene: Scene, look: Look): void {
@@ -272,7 +270,8 @@ function drawLabels(pen: Pen, view: Viewport, scene: Scene, look: Look): void {
       if (!node.label) continue;
       const y = toY(view, node.y);
       const slot = Math.floor(y / line);
-      if ([slot - 1, slot, slot + 1].some((s) => Math.abs((taken.get(s) ?? -1e9) - y) < line)) continue;
+      if ([slot - 1, slot, slot + 1].some((s) => Math.abs((taken.get(s) ?? -1e9) - y) < line))
+        continue;
       taken.set(slot, y);
       label(pen, clipped(node.label, letters), x + beside(node, view), y, look.scheme);
     }
@@ -329,12 +328,19 @@ function drawLineage(pen: Pen, view: Viewport, scene: Scene, look: Look, focus: 
     const [x, y] = [toX(view, node.x), toY(view, node.y)];
     drawNode(pen, node, x, y, Math.max(3, radius(node, view)), look);
     const column = taken.get(node.x) ?? [];
-    if (!node.label || letters < 6 || column.some((other) => Math.abs(other - y) < TEXT + 2)) continue;
+    if (!node.label || letters < 6 || column.some((other) => Math.abs(other - y) < TEXT + 2))
+      continue;
     taken.set(node.x, [...column, y]);
     label(pen, clipped(node.label, letters), x + beside(node, view), y, look.scheme);
   }
   pen.beginPath();
-  pen.arc(toX(view, focus.x), toY(view, focus.y), Math.max(3, radius(focus, view)) + 3, 0, 2 * Math.PI);
+  pen.arc(
+    toX(view, focus.x),
+    toY(view, focus.y),
+    Math.max(3, radius(focus, view)) + 3,
+    0,
+    2 * Math.PI,
+  );
   pen.lineWidth = 2;
   pen.strokeStyle = look.scheme.accent;
   pen.stroke();
@@ -359,7 +365,14 @@ function strokeEdges(
   pen.globalAlpha = 1;
 }
 
-function ring(pen: Pen, view: Viewport, scene: Scene, at: Found, colour: string, width: number): void {
+function ring(
+  pen: Pen,
+  view: Viewport,
+  scene: Scene,
+  at: Found,
+  colour: string,
+  width: number,
+): void {
   const [x, y] = [toX(view, scene.layerIndex.get(at.layer) ?? 0), toY(view, at.y)];
   if (y < 0 || y > view.height) return;
   pen.beginPath();

@@ -16,7 +16,11 @@ export function sidePanel(
   const element = el(
     "aside",
     { class: "panel", "aria-label": "Selected feature", hidden: true },
-    el("button", { type: "button", class: "close", "aria-label": "Close", on: { click: told.closed } }, "×"),
+    el(
+      "button",
+      { type: "button", class: "close", "aria-label": "Close", on: { click: told.closed } },
+      "×",
+    ),
     body,
   );
   const show_ = (name: string | null, canvas: GraphCanvas) => {
@@ -24,7 +28,11 @@ export function sidePanel(
     if (name === null) return;
     const relatives = el("div", { class: "relatives" });
     canvas.whenSelected = (up, down) =>
-      fill(relatives, ...related("from the layer before", up), ...related("to the next layer", down));
+      fill(
+        relatives,
+        ...related("from the layer before", up),
+        ...related("to the next layer", down),
+      );
     const card = el("div", {}, hint("Looking …"));
     fill(
       body,
@@ -32,7 +40,12 @@ export function sidePanel(
       card,
       relatives,
     );
-    void show(card, page.signal, (signal) => page.api.feature(name, signal), (answer) => fill(card, ...brief(answer, relatives)));
+    void show(
+      card,
+      page.signal,
+      (signal) => page.api.feature(name, signal),
+      (answer) => fill(card, ...brief(answer, relatives)),
+    );
   };
   const related = (title: string, relatives: Relative[]) =>
     relatives.length === 0
@@ -48,7 +61,11 @@ export function sidePanel(
                 {},
                 el(
                   "button",
-                  { type: "button", class: "plain", on: { click: () => told.walked(relative.name, String(relative.id)) } },
+                  {
+                    type: "button",
+                    class: "plain",
+                    on: { click: () => told.walked(relative.name, String(relative.id)) },
+                  },
                   el("span", { class: "label" }, relative.label ?? "no label"),
                 ),
                 el("span", { class: "facts" }, fixed(relative.value)),

@@ -20,11 +20,14 @@ export class Scene {
   /** Per layer, by y. */
   readonly columns: Node[][];
   readonly layerIndex: Map<number, number>;
+  /** Into how many bands [y0, y1) is divided. */
+  readonly bins: number;
   readonly #edgesOf = new Map<number, Edge[]>();
 
   constructor(answer: GraphAnswer) {
     this.answer = answer;
     this.layerIndex = new Map(answer.layers.map((layer, i) => [layer.layer, i]));
+    this.bins = answer.bins ?? Math.max(1, ...answer.bands.map((band) => band.bin + 1));
     const index = (layer: number) => this.layerIndex.get(layer) ?? 0;
     this.nodes = answer.nodes.map((node) => ({ ...node, x: index(node.layer), strength: 0 }));
     for (const node of this.nodes) this.byId.set(node.id, node);
@@ -60,7 +63,10 @@ export class Scene {
   #follow(id: number, each: number, most: number) {
     const nodes = new Set([id]);
     const edges = new Set<Edge>();
-    for (const [from, to] of [["a", "b"], ["b", "a"]] as const) {
+    for (const [from, to] of [
+      ["a", "b"],
+      ["b", "a"],
+    ] as const) {
       const todo = [id];
       const seen = new Set(todo);
       for (let now = todo.pop(); now !== undefined && nodes.size <= most; now = todo.pop()) {

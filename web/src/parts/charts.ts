@@ -23,10 +23,20 @@ export function histogram(edges: number[], counts: number[]): SVGElement {
       "aria-label": `Histogram of ${count(counts.reduce((a, b) => a + b, 0))} activations up to ${number(edges.at(-1))}`,
     },
     ...powers.map((power) =>
-      svg("line", { class: "grid", x1: left, x2: width - 6, y1: y(Math.log10(1 + power)), y2: y(Math.log10(1 + power)) }),
+      svg("line", {
+        class: "grid",
+        x1: left,
+        x2: width - 6,
+        y1: y(Math.log10(1 + power)),
+        y2: y(Math.log10(1 + power)),
+      }),
     ),
     ...powers.map((power) =>
-      svg("text", { x: left - 4, y: y(Math.log10(1 + power)) + 3, "text-anchor": "end" }, power >= 1000 ? `${power / 1000}k` : power),
+      svg(
+        "text",
+        { x: left - 4, y: y(Math.log10(1 + power)) + 3, "text-anchor": "end" },
+        power >= 1000 ? `${power / 1000}k` : power,
+      ),
     ),
     ...counts.map((n, i) => {
       const [from, to] = [edges[i] ?? 0, edges[i + 1] ?? 0];
@@ -39,10 +49,18 @@ export function histogram(edges: number[], counts: number[]): SVGElement {
         "data-told": `${count(n)} tokens with ${number(from)} to ${number(to)}`,
       });
     }),
-    svg("line", { class: "axis", x1: left, x2: width - 6, y1: height - bottom, y2: height - bottom }),
-    ...x.ticks(6).map((tick) =>
-      svg("text", { x: x(tick), y: height - 5, "text-anchor": "middle" }, number(tick, 2)),
-    ),
+    svg("line", {
+      class: "axis",
+      x1: left,
+      x2: width - 6,
+      y1: height - bottom,
+      y2: height - bottom,
+    }),
+    ...x
+      .ticks(6)
+      .map((tick) =>
+        svg("text", { x: x(tick), y: height - 5, "text-anchor": "middle" }, number(tick, 2)),
+      ),
   );
   tips(chart, ".bar", (bar) => [bar.getAttribute("data-told") ?? ""]);
   return chart;
@@ -76,7 +94,9 @@ export function topWords(words: TopWord[]): HTMLElement {
       ...words.map((word) =>
         el(
           "tr",
-          { title: `active on ${count(word.n_active)} of ${count(word.n_words)} occurrences (${percent(word.n_active / word.n_words)})` },
+          {
+            title: `active on ${count(word.n_active)} of ${count(word.n_words)} occurrences (${percent(word.n_active / word.n_words)})`,
+          },
           el("th", { scope: "row", class: "token" }, word.form),
           el(
             "td",

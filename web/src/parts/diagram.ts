@@ -27,7 +27,11 @@ export function diagram(
     entered?: (name: string | null) => void;
   },
 ): HTMLElement {
-  const row = rows(columns.map((c) => c.key), nodes, edges);
+  const row = rows(
+    columns.map((c) => c.key),
+    nodes,
+    edges,
+  );
   const n = columns.length;
   const gap = Math.min(GAP.most, Math.max(GAP.least, (0.3 * options.width) / n));
   const wide = Math.min(BOX.most, Math.max(BOX.least, (options.width - (n - 1) * gap) / n));
@@ -37,7 +41,10 @@ export function diagram(
   const at = new Map(
     nodes.map((node) => [
       node.name,
-      { x: x.get(node.column) ?? 0, y: HEAD + (row.get(node.name) ?? 0) * ROW + (ROW - HEIGHT) / 2 },
+      {
+        x: x.get(node.column) ?? 0,
+        y: HEAD + (row.get(node.name) ?? 0) * ROW + (ROW - HEIGHT) / 2,
+      },
     ]),
   );
   const label = new Map(nodes.map((node) => [node.name, node.label ?? node.name]));
@@ -89,7 +96,8 @@ export function diagram(
               event.clientY,
               el("b", {}, node.label ?? "no label"),
               el("div", { class: "name" }, node.name),
-              node.density !== undefined && el("div", {}, `active on ${percent(node.density)} of tokens`),
+              node.density !== undefined &&
+                el("div", {}, `active on ${percent(node.density)} of tokens`),
             ),
           pointerleave: () => {
             hideTip();
@@ -101,7 +109,12 @@ export function diagram(
       },
       svg("rect", { class: "ground", width: wide, height: HEIGHT, rx: 4 }),
       node.level !== undefined &&
-        svg("rect", { class: "level", width: (wide * Math.min(1, node.level)).toFixed(1), height: HEIGHT, rx: 4 }),
+        svg("rect", {
+          class: "level",
+          width: (wide * Math.min(1, node.level)).toFixed(1),
+          height: HEIGHT,
+          rx: 4,
+        }),
       svg("rect", { width: 4, height: HEIGHT, rx: 1.5, fill: colour }),
       // A nested svg cuts off what is still too wide.
       svg(
@@ -115,7 +128,10 @@ export function diagram(
     options.entered?.(name);
     const kept = name === null ? null : reach(name, edges);
     for (const box of boxes) {
-      box.classList.toggle("faded", kept !== null && !kept.has(box.getAttribute("data-name") ?? ""));
+      box.classList.toggle(
+        "faded",
+        kept !== null && !kept.has(box.getAttribute("data-name") ?? ""),
+      );
     }
     for (const curve of curves) {
       const [a, b] = [curve?.getAttribute("data-a") ?? "", curve?.getAttribute("data-b") ?? ""];
@@ -124,9 +140,21 @@ export function diagram(
   };
   const drawing = svg(
     "svg",
-    { class: "diagram", width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Layers from left to right" },
+    {
+      class: "diagram",
+      width,
+      height,
+      viewBox: `0 0 ${width} ${height}`,
+      role: "group",
+      "aria-label": "Layers from left to right",
+    },
     ...columns.map((c) =>
-      svg("text", { class: "head", x: x.get(c.key) ?? 0, y: 14 }, c.title, c.note && svg("tspan", { dx: 6, class: "note" }, c.note)),
+      svg(
+        "text",
+        { class: "head", x: x.get(c.key) ?? 0, y: 14 },
+        c.title,
+        c.note && svg("tspan", { dx: 6, class: "note" }, c.note),
+      ),
     ),
     ...curves,
     ...boxes,

@@ -1,12 +1,6 @@
 /** Where the features of a small layered graph stand, and which of them belong together. */
 
-import {
-  coordGreedy,
-  decrossTwoLayer,
-  graphStratify,
-  type MutGraphNode,
-  sugiyama,
-} from "d3-dag";
+import { coordGreedy, decrossTwoLayer, graphStratify, type MutGraphNode, sugiyama } from "d3-dag";
 
 export interface DiagramNode {
   name: string;
@@ -64,7 +58,10 @@ export function rows(
 /** What lies upstream or downstream of `name`, itself included. */
 export function reach(name: string, edges: DiagramEdge[]): Set<string> {
   const reached = new Set([name]);
-  for (const [from, to] of [["a", "b"], ["b", "a"]] as const) {
+  for (const [from, to] of [
+    ["a", "b"],
+    ["b", "a"],
+  ] as const) {
     const todo = [name];
     const seen = new Set(todo);
     for (let next = todo.pop(); next !== undefined; next = todo.pop()) {

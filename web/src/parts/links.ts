@@ -19,7 +19,10 @@ export function featureLink(name: string, label: string | null): HTMLElement {
 }
 
 /** An SAE's name, or the part of it that is `shown`; where there is SQL, a link to its features. */
-export function saeName(sae: string, { shown = sae, sql }: { shown?: string; sql: boolean }): HTMLElement {
+export function saeName(
+  sae: string,
+  { shown = sae, sql }: { shown?: string; sql: boolean },
+): HTMLElement {
   if (!sql) return el("span", { class: "name" }, shown);
   const query = `select feature, label, label_score, density, max_activation
 from feature_cards
@@ -28,7 +31,11 @@ order by label_score desc nulls last
 limit 200`;
   return el(
     "a",
-    { class: "name", href: address.format("sql", [], { query }), title: `the features of ${sae}, in SQL` },
+    {
+      class: "name",
+      href: address.format("sql", [], { query }),
+      title: `the features of ${sae}, in SQL`,
+    },
     shown,
   );
 }

@@ -9,7 +9,9 @@ export function chosenGraph({ atlas, address }: Page): GraphInfo | undefined {
   return (
     atlas.graphs.find(
       (graph) =>
-        graph.model === model && (!hook || graph.hook === hook) && (graph.variant ?? "") === (variant ?? ""),
+        graph.model === model &&
+        (!hook || graph.hook === hook) &&
+        (graph.variant ?? "") === (variant ?? ""),
     ) ?? (model ? undefined : atlas.graphs[0])
   );
 }

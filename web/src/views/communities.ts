@@ -17,7 +17,9 @@ export const communities: View = (root, page) => {
   const [given, id] = page.address.path;
   const clustering = clusterings.find((c) => String(c.clustering_id) === given) ?? clusterings[0];
   if (!clustering) {
-    root.append(hint("There are no communities yet. `atlas link ATLAS` finds them in the layered graph."));
+    root.append(
+      hint("There are no communities yet. `atlas link ATLAS` finds them in the layered graph."),
+    );
     return;
   }
   if (id !== undefined) one(root, page, clustering, Number(id));
@@ -35,7 +37,8 @@ function all(root: HTMLElement, page: Page, clustering: Clustering): void {
     void show(
       place,
       page.signal,
-      (signal) => page.api.communities({ clustering: clustering.clustering_id, limit: LISTED, q }, signal),
+      (signal) =>
+        page.api.communities({ clustering: clustering.clustering_id, limit: LISTED, q }, signal),
       (answer) => fill(place, list(answer)),
     );
   const box = el("input", {
@@ -101,7 +104,14 @@ function list({ clustering, communities }: CommunitiesAnswer): HTMLElement {
           {},
           communityLink(clustering.clustering_id, c.community, c.label),
           el("span", { class: "hint" }, ` ${counted(c.n_features, "feature")}`),
-          el("p", { class: "members" }, ...c.top.flatMap((t, i) => [i > 0 && " · ", el("a", { href: address.feature(t.feature), title: t.feature }, t.label ?? t.feature)])),
+          el(
+            "p",
+            { class: "members" },
+            ...c.top.flatMap((t, i) => [
+              i > 0 && " · ",
+              el("a", { href: address.feature(t.feature), title: t.feature }, t.label ?? t.feature),
+            ]),
+          ),
         ),
         layers,
       );
@@ -126,13 +136,30 @@ function one(root: HTMLElement, page: Page, clustering: Clustering, id: number):
 function members(answer: CommunityAnswer, clustering: Clustering): HTMLElement[] {
   const layers = [...new Set(answer.members.map((m) => m.layer))].toSorted((a, b) => a - b);
   return [
-    el("p", {}, el("a", { href: address.format("community", [String(clustering.clustering_id)]) }, "← all communities")),
+    el(
+      "p",
+      {},
+      el(
+        "a",
+        { href: address.format("community", [String(clustering.clustering_id)]) },
+        "← all communities",
+      ),
+    ),
     el("h1", {}, answer.label ?? `community ${answer.community}`),
     el(
       "p",
       { class: "hint" },
       `${counted(answer.n_features, "feature")} of ${described(clustering)}. `,
-      el("a", { href: address.graph(clustering, { clustering: clustering.clustering_id, community: answer.community }) }, "show in graph"),
+      el(
+        "a",
+        {
+          href: address.graph(clustering, {
+            clustering: clustering.clustering_id,
+            community: answer.community,
+          }),
+        },
+        "show in graph",
+      ),
     ),
     el(
       "div",
@@ -143,10 +170,23 @@ function members(answer: CommunityAnswer, clustering: Clustering): HTMLElement[]
           "section",
           {},
           el("h2", {}, `layer ${layer} `, el("span", { class: "hint" }, count(own.length))),
-          el("ol", { class: "hits compact" }, ...own.map((m) => el("li", {}, featureLink(m.feature, m.label), el("span", { class: "facts" }, percent(m.density))))),
+          el(
+            "ol",
+            { class: "hits compact" },
+            ...own.map((m) =>
+              el(
+                "li",
+                {},
+                featureLink(m.feature, m.label),
+                el("span", { class: "facts" }, percent(m.density)),
+              ),
+            ),
+          ),
         );
       }),
     ),
-    ...(answer.members.length < answer.n_features ? [hint(`The first ${count(answer.members.length)} are listed.`)] : []),
+    ...(answer.members.length < answer.n_features
+      ? [hint(`The first ${count(answer.members.length)} are listed.`)]
+      : []),
   ];
 }

@@ -64,7 +64,12 @@ function drawn(answer: FeatureAnswer, page: Page, lineage: HTMLElement): HTMLEle
               "div",
               { class: "two" },
               el("div", {}, el("h3", {}, "promotes"), effects(card.promotes.slice(0, 12), "up")),
-              el("div", {}, el("h3", {}, "suppresses"), effects(card.suppresses.slice(0, 12), "down")),
+              el(
+                "div",
+                {},
+                el("h3", {}, "suppresses"),
+                effects(card.suppresses.slice(0, 12), "down"),
+              ),
             ),
           ),
       ),
@@ -96,10 +101,18 @@ function header({ card, place }: FeatureAnswer, whole: boolean): HTMLElement {
       "p",
       {},
       el("code", { class: "name" }, card.name),
-      el("button", { type: "button", class: "quiet", title: "copy the name", on: { click: copy } }, "copy"),
+      el(
+        "button",
+        { type: "button", class: "quiet", title: "copy the name", on: { click: copy } },
+        "copy",
+      ),
       copied,
       ...place.map((graph) =>
-        el("a", { href: address.graph(graph, { select: card.name, id: card.feature_id }) }, "show in graph"),
+        el(
+          "a",
+          { href: address.graph(graph, { select: card.name, id: card.feature_id }) },
+          "show in graph",
+        ),
       ),
       ...(whole ? siblings(card) : []), // an export may not have them
     ),
@@ -108,7 +121,9 @@ function header({ card, place }: FeatureAnswer, whole: boolean): HTMLElement {
       el(
         "ul",
         { class: "labels" },
-        ...others.map((label) => el("li", {}, label.text, el("span", { class: "hint" }, ` ${described(label)}`))),
+        ...others.map((label) =>
+          el("li", {}, label.text, el("span", { class: "hint" }, ` ${described(label)}`)),
+        ),
       ),
   );
 }
@@ -122,23 +137,40 @@ function described(label: Card["labels"][number]): string {
 function siblings(card: Card): (HTMLElement | null)[] {
   return [
     card.index > 0
-      ? el("a", { class: "quiet", rel: "prev", href: address.feature(`${card.sae}/${card.index - 1}`) }, "← previous")
+      ? el(
+          "a",
+          { class: "quiet", rel: "prev", href: address.feature(`${card.sae}/${card.index - 1}`) },
+          "← previous",
+        )
       : null,
-    el("a", { class: "quiet", rel: "next", href: address.feature(`${card.sae}/${card.index + 1}`) }, "next →"),
+    el(
+      "a",
+      { class: "quiet", rel: "next", href: address.feature(`${card.sae}/${card.index + 1}`) },
+      "next →",
+    ),
   ];
 }
 
-function statistics({ card, histogram: bins, communities }: FeatureAnswer, sql: boolean): HTMLElement {
+function statistics(
+  { card, histogram: bins, communities }: FeatureAnswer,
+  sql: boolean,
+): HTMLElement {
   const rows: [string, HTMLElement | string][] = [
     ["SAE", saeName(card.sae, { sql })],
     ["active on", `${percent(card.density)} of tokens (${count(card.n_active)})`],
-    ["activation", `max ${number(card.max_activation)}, mean ${number(card.mean_activation)}, median ${number(card.quantiles["0.5"])}`],
-    ...communities.map(
-      (c): [string, HTMLElement] => [
-        "community",
-        el("span", {}, communityLink(c.clustering_id, c.community, c.label), ` (${counted(c.n_features, "feature")})`),
-      ],
-    ),
+    [
+      "activation",
+      `max ${number(card.max_activation)}, mean ${number(card.mean_activation)}, median ${number(card.quantiles["0.5"])}`,
+    ],
+    ...communities.map((c): [string, HTMLElement] => [
+      "community",
+      el(
+        "span",
+        {},
+        communityLink(c.clustering_id, c.community, c.label),
+        ` (${counted(c.n_features, "feature")})`,
+      ),
+    ]),
   ];
   const written = card.writes.map((w) => w.site);
   if (written.join() !== card.reads.join()) {
@@ -147,14 +179,27 @@ function statistics({ card, histogram: bins, communities }: FeatureAnswer, sql: 
   return el(
     "section",
     {},
-    el("dl", { class: "facts-list" }, ...rows.flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)])),
+    el(
+      "dl",
+      { class: "facts-list" },
+      ...rows.flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]),
+    ),
     bins.counts.length > 0 &&
-      el("figure", {}, histogram(bins.edges, bins.counts) as unknown as Node, el("figcaption", {}, "tokens by activation")),
+      el(
+        "figure",
+        {},
+        histogram(bins.edges, bins.counts) as unknown as Node,
+        el("figcaption", {}, "tokens by activation"),
+      ),
   );
 }
 
 function neighbours(name: string, page: Page): HTMLElement {
-  const place = el("div", { class: "neighbours" }, hint("Looking … (the first search of an atlas builds its index, which can take a minute)"));
+  const place = el(
+    "div",
+    { class: "neighbours" },
+    hint("Looking … (the first search of an atlas builds its index, which can take a minute)"),
+  );
   void show(
     place,
     page.signal,
@@ -169,11 +214,16 @@ function neighbours(name: string, page: Page): HTMLElement {
                 "section",
                 {},
                 el("h3", {}, m.model),
-              el(
-                "ol",
-                { class: "hits compact" },
-                ...m.neighbours.map((n) =>
-                  el("li", {}, featureLink(n.feature, n.label), el("span", { class: "facts" }, `r ${fixed(n.score)}`)),
+                el(
+                  "ol",
+                  { class: "hits compact" },
+                  ...m.neighbours.map((n) =>
+                    el(
+                      "li",
+                      {},
+                      featureLink(n.feature, n.label),
+                      el("span", { class: "facts" }, `r ${fixed(n.score)}`),
+                    ),
                   ),
                 ),
               ),
@@ -198,7 +248,8 @@ function lineageStrip(name: string, page: Page) {
     show(
       place,
       page.signal,
-      (signal) => page.api.lineage({ name, up: depth, down: depth, measure, at_least, across }, signal),
+      (signal) =>
+        page.api.lineage({ name, up: depth, down: depth, measure, at_least, across }, signal),
       (answer) => {
         shown = answer;
         redraw();
@@ -210,18 +261,31 @@ function lineageStrip(name: string, page: Page) {
   const controls = el(
     "div",
     { class: "controls" },
-    select("measure", atlas.measures.map((m) => ({ value: m, text: words(m) })), measure, (v) => {
-      measure = v;
-      void load();
-    }),
+    select(
+      "measure",
+      atlas.measures.map((m) => ({ value: m, text: words(m) })),
+      measure,
+      (v) => {
+        measure = v;
+        void load();
+      },
+    ),
     slider("at least", { min: 0.05, max: 1, step: 0.05 }, at_least, (v) => {
       at_least = v;
       void load();
     }),
-    select("as far as", [1, 2, 3, 12].map((n) => ({ value: String(n), text: n === 12 ? "any layer" : counted(n, "layer") })), String(depth), (v) => {
-      depth = Number(v);
-      void load();
-    }),
+    select(
+      "as far as",
+      [1, 2, 3, 12].map((n) => ({
+        value: String(n),
+        text: n === 12 ? "any layer" : counted(n, "layer"),
+      })),
+      String(depth),
+      (v) => {
+        depth = Number(v);
+        void load();
+      },
+    ),
     atlas.models.length > 1 &&
       checkbox("across models", across, (v) => {
         across = v;
@@ -231,7 +295,12 @@ function lineageStrip(name: string, page: Page) {
   const element = el(
     "section",
     { "aria-label": "Lineage" },
-    el("div", { class: "lineage-head" }, el("h2", {}, "Lineage"), page.api.embedded ? null : controls),
+    el(
+      "div",
+      { class: "lineage-head" },
+      el("h2", {}, "Lineage"),
+      page.api.embedded ? null : controls,
+    ),
     place,
   );
   return { element, load, redraw };
@@ -240,20 +309,48 @@ function lineageStrip(name: string, page: Page) {
 function lineageDrawn(answer: LineageAnswer, page: Page, width: number): HTMLElement[] {
   const own = answer.nodes.find((node) => node.feature === answer.name);
   if (answer.edges.length === 0) {
-    return [hint("No feature of another layer reaches this threshold: it begins and ends here. A lower one may find relatives.")];
+    return [
+      hint(
+        "No feature of another layer reaches this threshold: it begins and ends here. A lower one may find relatives.",
+      ),
+    ];
   }
   const key = (node: { model: string; layer: number }) => `${node.model}/${node.layer}`;
   const columns = new Map(
     answer.nodes
-      .toSorted((a, b) => a.layer - b.layer || Number(b.model === own?.model) - Number(a.model === own?.model) || a.model.localeCompare(b.model))
-      .map((node) => [key(node), { key: key(node), title: `layer ${node.layer}`, ...(node.model === own?.model ? {} : { note: node.model }) }]),
+      .toSorted(
+        (a, b) =>
+          a.layer - b.layer ||
+          Number(b.model === own?.model) - Number(a.model === own?.model) ||
+          a.model.localeCompare(b.model),
+      )
+      .map((node) => [
+        key(node),
+        {
+          key: key(node),
+          title: `layer ${node.layer}`,
+          ...(node.model === own?.model ? {} : { note: node.model }),
+        },
+      ]),
   );
   return [
     diagram(
       [...columns.values()],
-      answer.nodes.map((node) => ({ name: node.feature, label: node.label, column: key(node), density: node.density, community: node.community })),
+      answer.nodes.map((node) => ({
+        name: node.feature,
+        label: node.label,
+        column: key(node),
+        density: node.density,
+        community: node.community,
+      })),
       answer.edges,
-      { scheme: scheme(), focus: answer.name, measure: words(answer.measure), width, chosen: (name) => page.go(address.feature(name)) },
+      {
+        scheme: scheme(),
+        focus: answer.name,
+        measure: words(answer.measure),
+        width,
+        chosen: (name) => page.go(address.feature(name)),
+      },
     ),
     ...(answer.truncated ? [hint("Only the strongest relatives are drawn.")] : []),
   ];

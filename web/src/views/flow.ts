@@ -55,19 +55,34 @@ export const flow: View = (root, page) => {
       "div",
       { class: "controls" },
       graphChoices(page, graph, (chosen) => page.go(remember(chosen))),
-      !page.api.embedded && select("measure", page.atlas.measures.map((m) => ({ value: m, text: words(m) })), measure, (v) => {
-        measure = v;
-        load();
-      }),
-      !page.api.embedded && slider("at least", { min: 0.05, max: 1, step: 0.05 }, at_least, (v) => {
-        at_least = v;
-        load();
-      }),
-      segments("shares of", [{ value: "live", text: "live features" }, { value: "all", text: "all features" }], all ? "all" : "live", (v) => {
-        all = v === "all";
-        page.go(remember(), true);
-        redraw();
-      }),
+      !page.api.embedded &&
+        select(
+          "measure",
+          page.atlas.measures.map((m) => ({ value: m, text: words(m) })),
+          measure,
+          (v) => {
+            measure = v;
+            load();
+          },
+        ),
+      !page.api.embedded &&
+        slider("at least", { min: 0.05, max: 1, step: 0.05 }, at_least, (v) => {
+          at_least = v;
+          load();
+        }),
+      segments(
+        "shares of",
+        [
+          { value: "live", text: "live features" },
+          { value: "all", text: "all features" },
+        ],
+        all ? "all" : "live",
+        (v) => {
+          all = v === "all";
+          page.go(remember(), true);
+          redraw();
+        },
+      ),
     ),
     place,
   );
@@ -93,12 +108,38 @@ function sankey(flow: FlowAnswer, all: boolean): Node {
     const size = total(i);
     const dead = all ? layer.n_features - layer.n_alive : 0;
     parts.push(
-      svg("text", { class: "head", x: x(i) + bar / 2, y: 14, "text-anchor": "middle" }, `layer ${layer.layer}`),
-      svg("text", { class: "note", x: x(i) + bar / 2, y: 27, "text-anchor": "middle" }, count(size)),
-      svg("rect", { class: "stock told", x: x(i), y: top, width: bar, height: unit * layer.n_alive, ...told(`${layer.sae}: ${count(layer.n_alive)} live of ${count(layer.n_features)} features`) }),
+      svg(
+        "text",
+        { class: "head", x: x(i) + bar / 2, y: 14, "text-anchor": "middle" },
+        `layer ${layer.layer}`,
+      ),
+      svg(
+        "text",
+        { class: "note", x: x(i) + bar / 2, y: 27, "text-anchor": "middle" },
+        count(size),
+      ),
+      svg("rect", {
+        class: "stock told",
+        x: x(i),
+        y: top,
+        width: bar,
+        height: unit * layer.n_alive,
+        ...told(
+          `${layer.sae}: ${count(layer.n_alive)} live of ${count(layer.n_features)} features`,
+        ),
+      }),
     );
     if (dead > 0) {
-      parts.push(svg("rect", { class: "dead told", x: x(i), y: top + unit * layer.n_alive, width: bar, height: unit * dead, ...told(`${count(dead)} dead features of ${layer.sae}`) }));
+      parts.push(
+        svg("rect", {
+          class: "dead told",
+          x: x(i),
+          y: top + unit * layer.n_alive,
+          width: bar,
+          height: unit * dead,
+          ...told(`${count(dead)} dead features of ${layer.sae}`),
+        }),
+      );
     }
   });
   flow.steps.forEach((step, i) => {
@@ -109,35 +150,63 @@ function sankey(flow: FlowAnswer, all: boolean): Node {
       svg("path", {
         class: "passed told",
         d: ribbon(x0, [top, top + unit * step.passed_a], x1, [top, top + unit * step.passed_b]),
-        ...told(`${label}: ${count(step.passed_a)} pass (${share(step.passed_a, total(i))}), into ${count(step.passed_b)} features`),
+        ...told(
+          `${label}: ${count(step.passed_a)} pass (${share(step.passed_a, total(i))}), into ${count(step.passed_b)} features`,
+        ),
       }),
     );
-    const gone: [number, number] = [top + unit * step.passed_a, top + unit * (step.passed_a + step.disappearing)];
+    const gone: [number, number] = [
+      top + unit * step.passed_a,
+      top + unit * (step.passed_a + step.disappearing),
+    ];
     const end = Math.min(40, (x1 - x0) * 0.35);
     if (step.disappearing > 0) {
       parts.push(
-        svg("path", { class: "gone told", d: ribbon(x0, gone, x0 + end, [gone[0] + 18, gone[1] + 18]), ...told(`${label}: ${count(step.disappearing)} disappear (${share(step.disappearing, total(i))})`) }),
+        svg("path", {
+          class: "gone told",
+          d: ribbon(x0, gone, x0 + end, [gone[0] + 18, gone[1] + 18]),
+          ...told(
+            `${label}: ${count(step.disappearing)} disappear (${share(step.disappearing, total(i))})`,
+          ),
+        }),
       );
     }
-    const born: [number, number] = [top + unit * step.passed_b, top + unit * (step.passed_b + step.appearing)];
+    const born: [number, number] = [
+      top + unit * step.passed_b,
+      top + unit * (step.passed_b + step.appearing),
+    ];
     if (step.appearing > 0) {
       parts.push(
-        svg("path", { class: "born told", d: ribbon(x1 - end, [born[0] + 18, born[1] + 18], x1, born), ...told(`${label}: ${count(step.appearing)} appear (${share(step.appearing, total(i + 1))})`) }),
+        svg("path", {
+          class: "born told",
+          d: ribbon(x1 - end, [born[0] + 18, born[1] + 18], x1, born),
+          ...told(
+            `${label}: ${count(step.appearing)} appear (${share(step.appearing, total(i + 1))})`,
+          ),
+        }),
       );
     }
   });
   const drawing = svg(
     "svg",
-    { class: "sankey", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Flow of features from layer to layer; the table below has the numbers" },
+    {
+      class: "sankey",
+      viewBox: `0 0 ${width} ${height}`,
+      role: "img",
+      "aria-label": "Flow of features from layer to layer; the table below has the numbers",
+    },
     ...parts,
   );
   tips(drawing, ".told", (part) => [part.getAttribute("data-told") ?? ""]);
   const legend = el(
     "p",
     { class: "legend" },
-    ...[["passed", "passes"], ["gone", "disappears"], ["born", "appears"], ...(all ? [["dead", "dead"]] : [])].map(([kind, text]) =>
-      el("span", {}, el("i", { class: `swatch ${kind}` }), text),
-    ),
+    ...[
+      ["passed", "passes"],
+      ["gone", "disappears"],
+      ["born", "appears"],
+      ...(all ? [["dead", "dead"]] : []),
+    ].map(([kind, text]) => el("span", {}, el("i", { class: `swatch ${kind}` }), text)),
   );
   return el("div", {}, legend, el("div", { class: "scroll" }, drawing as unknown as Node));
 }
@@ -145,7 +214,12 @@ function sankey(flow: FlowAnswer, all: boolean): Node {
 function table(flow: FlowAnswer, all: boolean): HTMLElement {
   const total = (i: number) => (all ? flow.layers[i]!.n_features : flow.layers[i]!.n_alive);
   const cell = (k: number, of: number) =>
-    el("td", { class: "right" }, count(k), el("span", { class: "hint" }, ` ${percent(of > 0 ? k / of : null)}`));
+    el(
+      "td",
+      { class: "right" },
+      count(k),
+      el("span", { class: "hint" }, ` ${percent(of > 0 ? k / of : null)}`),
+    );
   return el(
     "div",
     { class: "scroll" },
@@ -159,7 +233,22 @@ function table(flow: FlowAnswer, all: boolean): HTMLElement {
           "tr",
           {},
           ...["layers", "pass on", "disappear", "continue", "appear"].map((t, i) =>
-            el("th", { scope: "col", class: i ? "right" : "", title: ["", "of the earlier layer", "of the earlier layer", "of the later layer", "of the later layer"][i] ?? "" }, t),
+            el(
+              "th",
+              {
+                scope: "col",
+                class: i ? "right" : "",
+                title:
+                  [
+                    "",
+                    "of the earlier layer",
+                    "of the earlier layer",
+                    "of the later layer",
+                    "of the later layer",
+                  ][i] ?? "",
+              },
+              t,
+            ),
           ),
         ),
       ),

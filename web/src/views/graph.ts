@@ -51,7 +51,9 @@ export const graph: View = (root, page) => {
       ...settings,
       clustering: graphInfo === of ? settings.clustering : "",
       colour: colouring === usual ? "" : colouring,
-      ...(graphInfo === of ? { ...place, select: selected?.name, id: selected?.id, q: box.value.trim() } : {}),
+      ...(graphInfo === of
+        ? { ...place, select: selected?.name, id: selected?.id, q: box.value.trim() }
+        : {}),
     });
   const remember = settled(250, () => {
     if (!page.signal.aborted) page.go(link(), true);
@@ -72,6 +74,7 @@ export const graph: View = (root, page) => {
       place = { y0: y0.toFixed(6), y1: y1.toFixed(6), x: x.toFixed(2) };
       remember();
     },
+    opened: (name) => page.go(address.feature(name)),
     chosen: (node) => choose(node && { name: node.feature, id: String(node.id) }, false),
   });
 
@@ -96,9 +99,17 @@ export const graph: View = (root, page) => {
     }
     try {
       const results = await page.api.search({ q, within: of.model, limit: MARKED }, page.signal);
-      const found = new Set((await canvas.mark(results.map((hit) => hit.feature_id))).map((f) => f.id));
+      const found = new Set(
+        (await canvas.mark(results.map((hit) => hit.feature_id))).map((f) => f.id),
+      );
       hits.hidden = false;
-      fill(hits, ...listed(results.filter((hit) => found.has(hit.feature_id)), choose));
+      fill(
+        hits,
+        ...listed(
+          results.filter((hit) => found.has(hit.feature_id)),
+          choose,
+        ),
+      );
     } catch (error) {
       if (!page.signal.aborted) status.textContent = sentenceOf(error);
     }
@@ -120,18 +131,31 @@ export const graph: View = (root, page) => {
     "div",
     { class: "controls graph-controls" },
     graphChoices(page, of, (chosen) => page.go(link(chosen))),
-    !fixed && select("measure", atlas.measures.map((m) => ({ value: m, text: words(m) })), settings.measure, (v) => {
-      settings.measure = v;
-      reload();
-    }),
-    !fixed && slider("at least", { min: 0.05, max: 1, step: 0.05 }, settings.at_least, (v) => {
-      settings.at_least = v;
-      reload();
-    }),
-    !fixed && select("edges each", [1, 2, 3, 5, 10].map((n) => ({ value: String(n), text: String(n) })), String(settings.top), (v) => {
-      settings.top = Number(v);
-      reload();
-    }),
+    !fixed &&
+      select(
+        "measure",
+        atlas.measures.map((m) => ({ value: m, text: words(m) })),
+        settings.measure,
+        (v) => {
+          settings.measure = v;
+          reload();
+        },
+      ),
+    !fixed &&
+      slider("at least", { min: 0.05, max: 1, step: 0.05 }, settings.at_least, (v) => {
+        settings.at_least = v;
+        reload();
+      }),
+    !fixed &&
+      select(
+        "edges each",
+        [1, 2, 3, 5, 10].map((n) => ({ value: String(n), text: String(n) })),
+        String(settings.top),
+        (v) => {
+          settings.top = Number(v);
+          reload();
+        },
+      ),
     select("colour", colourings, colouring, (v) => {
       colouring = v as Colouring;
       canvas.colour(colouring);
@@ -142,7 +166,10 @@ export const graph: View = (root, page) => {
       clusterings.length > 1 &&
       select(
         "communities",
-        clusterings.map((c) => ({ value: String(c.clustering_id), text: `${words(c.method)} ${number(c.resolution)} (${c.n_communities})` })),
+        clusterings.map((c) => ({
+          value: String(c.clustering_id),
+          text: `${words(c.method)} ${number(c.resolution)} (${c.n_communities})`,
+        })),
         settings.clustering,
         (v) => {
           settings.clustering = v;
@@ -166,22 +193,27 @@ export const graph: View = (root, page) => {
   });
 
   canvas.colour(colouring);
-  void canvas.load({ ...settings }).then(async () => {
-    if (selected && !selected.id) {
-      // an address written by hand
-      const { card } = await page.api.feature(selected.name, page.signal);
-      selected.id = String(card.feature_id);
-    }
-    if (place.y0 && place.y1) canvas.look(Number(place.y0), Number(place.y1), Number(place.x ?? 0));
-    if (selected) {
-      panel.show(selected.name, canvas);
-      await canvas.select(Number(selected.id), !place.y0);
-    }
-    if (box.value) await find();
-    else if (here.params.community && settings.clustering) await markCommunity(page, canvas, settings.clustering);
-  }).catch((error: unknown) => {
-    if (!page.signal.aborted) status.textContent = sentenceOf(error);
-  });
+  void canvas
+    .load({ ...settings })
+    .then(async () => {
+      if (selected && !selected.id) {
+        // an address written by hand
+        const { card } = await page.api.feature(selected.name, page.signal);
+        selected.id = String(card.feature_id);
+      }
+      if (place.y0 && place.y1)
+        canvas.look(Number(place.y0), Number(place.y1), Number(place.x ?? 0));
+      if (selected) {
+        panel.show(selected.name, canvas);
+        await canvas.select(Number(selected.id), !place.y0);
+      }
+      if (box.value) await find();
+      else if (here.params.community && settings.clustering)
+        await markCommunity(page, canvas, settings.clustering);
+    })
+    .catch((error: unknown) => {
+      if (!page.signal.aborted) status.textContent = sentenceOf(error);
+    });
   return {
     restyle: () => {
       canvas.restyle();
@@ -205,7 +237,11 @@ function listed(results: SearchResult[], choose: (of: { name: string; id: string
       {},
       el(
         "button",
-        { type: "button", class: "plain", on: { click: () => choose({ name: hit.feature, id: String(hit.feature_id) }) } },
+        {
+          type: "button",
+          class: "plain",
+          on: { click: () => choose({ name: hit.feature, id: String(hit.feature_id) }) },
+        },
         el("span", { class: "label" }, hit.label ?? "no label"),
         el("span", { class: "name" }, hit.feature),
       ),
@@ -231,7 +267,12 @@ function legend(colouring: Colouring): Node[] {
       "svg",
       { width: 96, height: 10, "aria-hidden": "true" },
       ...Array.from({ length: steps }, (_, i) =>
-        svg("rect", { x: (96 * i) / steps, width: 96 / steps + 0.5, height: 10, fill: `rgb(${cividis(i / (steps - 1)).join(",")})` }),
+        svg("rect", {
+          x: (96 * i) / steps,
+          width: 96 / steps + 0.5,
+          height: 10,
+          fill: `rgb(${cividis(i / (steps - 1)).join(",")})`,
+        }),
       ),
     ),
     "30 % of tokens",
@@ -239,8 +280,28 @@ function legend(colouring: Colouring): Node[] {
   return [
     ...(colouring === "density" ? [density] : []),
     el("span", {}, sign(disc(passes)), "passes"),
-    el("span", {}, sign(svg("circle", { cx: 7, cy: 6, r: 3.5, fill: "none", stroke: born, "stroke-width": 1.5 })), "appears"),
-    el("span", {}, sign(disc(gone), svg("rect", { x: 13, y: 2, width: 2, height: 8, fill: gone })), "disappears"),
-    el("span", { class: "keys" }, "drag, wheel · ", el("kbd", {}, "+"), el("kbd", {}, "−"), el("kbd", {}, "0"), el("kbd", {}, "arrows")),
+    el(
+      "span",
+      {},
+      sign(
+        svg("circle", { cx: 7, cy: 6, r: 3.5, fill: "none", stroke: born, "stroke-width": 1.5 }),
+      ),
+      "appears",
+    ),
+    el(
+      "span",
+      {},
+      sign(disc(gone), svg("rect", { x: 13, y: 2, width: 2, height: 8, fill: gone })),
+      "disappears",
+    ),
+    el(
+      "span",
+      { class: "keys" },
+      "drag, wheel · ",
+      el("kbd", {}, "+"),
+      el("kbd", {}, "−"),
+      el("kbd", {}, "0"),
+      el("kbd", {}, "arrows"),
+    ),
   ];
 }

@@ -11,7 +11,11 @@ import { hint, settled, show, type View } from "../view.ts";
 export const search: View = (root, page) => {
   const { atlas, address: here } = page;
   let within = here.params.within ?? "";
-  const results = el("section", { class: "results", "aria-label": "Results", "aria-live": "polite" });
+  const results = el("section", {
+    class: "results",
+    "aria-label": "Results",
+    "aria-live": "polite",
+  });
   const run = () => {
     const q = box.value.trim();
     if (page.signal.aborted) return;
@@ -78,7 +82,8 @@ export const search: View = (root, page) => {
 };
 
 function listed(found: SearchResult[], q: string): HTMLElement {
-  if (found.length === 0) return hint(`No label or top word holds “${q}”. Fewer or other words may.`);
+  if (found.length === 0)
+    return hint(`No label or top word holds “${q}”. Fewer or other words may.`);
   return el(
     "ol",
     { class: "hits" },
@@ -90,8 +95,16 @@ function listed(found: SearchResult[], q: string): HTMLElement {
         el(
           "span",
           { class: "facts" },
-          el("span", { title: "how well the label predicts the feature's activations" }, `score ${fixed(hit.label_score)}`),
-          el("span", { title: "share of the corpus's tokens on which it is active" }, percent(hit.density)),
+          el(
+            "span",
+            { title: "how well the label predicts the feature's activations" },
+            `score ${fixed(hit.label_score)}`,
+          ),
+          el(
+            "span",
+            { title: "share of the corpus's tokens on which it is active" },
+            percent(hit.density),
+          ),
         ),
       ),
     ),
@@ -130,7 +143,10 @@ function overview(atlas: AtlasInfo, sql: boolean): HTMLElement {
     el(
       "p",
       { class: "hint" },
-      `${counted(features, "feature")} of ${counted(atlas.models.reduce((n, m) => n + m.saes.length, 0), "SAE")}, ${count(alive)} alive`,
+      `${counted(features, "feature")} of ${counted(
+        atlas.models.reduce((n, m) => n + m.saes.length, 0),
+        "SAE",
+      )}, ${count(alive)} alive`,
       atlas.corpus &&
         `, on ${counted(atlas.corpus.n_words, "word")} of ${counted(atlas.corpus.n_documents, "document")} (${atlas.corpus.name})`,
       ".",
@@ -192,7 +208,11 @@ function modelTable(model: ModelInfo, atlas: AtlasInfo, sql: boolean): HTMLEleme
               {},
               el("td", {}, saeName(sae.sae, { shown: sae.sae.slice(model.model.length + 1), sql })),
               el("td", {}, sae.architecture),
-              el("td", { class: "right", title: `${count(sae.n_alive)} of ${count(sae.d_sae)}` }, count(sae.n_alive)),
+              el(
+                "td",
+                { class: "right", title: `${count(sae.n_alive)} of ${count(sae.d_sae)}` },
+                count(sae.n_alive),
+              ),
               el("td", { class: "right" }, number(sae.l0)),
               el("td", { class: "right" }, fixed(sae.explained_variance, 3)),
               el("td", { class: "right" }, fixed(sae.ce_recovered, 3)),

@@ -15,7 +15,9 @@ const PER_LAYER = 14;
 export const sentence: View = (root, page) => {
   const models = page.atlas.sentence;
   if (models.length === 0 && !page.api.embedded) {
-    root.append(hint("No model of this atlas can be run here, as their files are not found where they were."));
+    root.append(
+      hint("No model of this atlas can be run here, as their files are not found where they were."),
+    );
     return;
   }
   let model = page.address.path[0] ?? models[0] ?? "";
@@ -47,7 +49,11 @@ export const sentence: View = (root, page) => {
   };
   root.append(
     el("h1", {}, "A sentence"),
-    el("p", { class: "hint lead" }, "The model reads it, the stored SAEs read the model: what is active, where, and which of it passes from layer to layer."),
+    el(
+      "p",
+      { class: "hint lead" },
+      "The model reads it, the stored SAEs read the model: what is active, where, and which of it passes from layer to layer.",
+    ),
     el(
       "form",
       {
@@ -61,10 +67,15 @@ export const sentence: View = (root, page) => {
       },
       box,
       models.length > 1 &&
-        select("read by", models.map((m) => ({ value: m, text: m })), model, (v) => {
-          model = v;
-          run();
-        }),
+        select(
+          "read by",
+          models.map((m) => ({ value: m, text: m })),
+          model,
+          (v) => {
+            model = v;
+            run();
+          },
+        ),
       el("button", { type: "submit" }, "Run"),
     ),
     place,
@@ -101,11 +112,25 @@ class Drawing {
     this.#chips = answer.tokens.map((text, i) =>
       el(
         "button",
-        { type: "button", class: "chip", "aria-pressed": "false", "data-token": i, on: { click: () => this.#toggle(i) } },
+        {
+          type: "button",
+          class: "chip",
+          "aria-pressed": "false",
+          "data-token": i,
+          on: { click: () => this.#toggle(i) },
+        },
         shownToken(text),
       ),
     );
-    const chips = el("div", { class: "chips", role: "group", "aria-label": "Tokens; choose some to see only what is active on them" }, ...this.#chips);
+    const chips = el(
+      "div",
+      {
+        class: "chips",
+        role: "group",
+        "aria-label": "Tokens; choose some to see only what is active on them",
+      },
+      ...this.#chips,
+    );
     tips(chips, ".chip.on", (chip) => [
       `activation ${number(Number(chip.getAttribute("data-activation")))}`,
     ]);
@@ -120,8 +145,12 @@ class Drawing {
 
   /** Activation of a feature on the chosen tokens (on all if none is), as a share of its maximum. */
   #level(feature: Active): number {
-    const on = feature.activations.filter(([token]) => this.#chosen.size === 0 || this.#chosen.has(token));
-    return on.length === 0 ? 0 : Math.max(...on.map(([, value]) => value)) / (feature.max_activation || 1);
+    const on = feature.activations.filter(
+      ([token]) => this.#chosen.size === 0 || this.#chosen.has(token),
+    );
+    return on.length === 0
+      ? 0
+      : Math.max(...on.map(([, value]) => value)) / (feature.max_activation || 1);
   }
 
   redraw(): void {

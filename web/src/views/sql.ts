@@ -82,7 +82,13 @@ export const sql: View = (root, page) => {
         },
       },
       box,
-      el("div", { class: "controls" }, el("button", { type: "submit" }, "Run"), el("kbd", {}, "Ctrl + Enter"), ...offered),
+      el(
+        "div",
+        { class: "controls" },
+        el("button", { type: "submit" }, "Run"),
+        el("kbd", {}, "Ctrl + Enter"),
+        ...offered,
+      ),
     ),
     results,
   );
@@ -93,7 +99,11 @@ export const sql: View = (root, page) => {
 function examples({ atlas }: Page): { text: string; query: string }[] {
   const sae = atlas.models[0]?.saes[0]?.sae.replaceAll("'", "''");
   return [
-    { text: "SAEs", query: "select sae, architecture, l0, explained_variance, ce_recovered, dead_share from sae_cards" },
+    {
+      text: "SAEs",
+      query:
+        "select sae, architecture, l0, explained_variance, ce_recovered, dead_share from sae_cards",
+    },
     ...(sae
       ? [
           {
@@ -102,12 +112,19 @@ function examples({ atlas }: Page): { text: string; query: string }[] {
           },
         ]
       : []),
-    { text: "objects", query: "select table_name, comment from duckdb_views() as v(database_name, database_oid, schema_name) where not internal" },
+    {
+      text: "objects",
+      query:
+        "select table_name, comment from duckdb_views() as v(database_name, database_oid, schema_name) where not internal",
+    },
   ].slice(0, sae ? 2 : 1);
 }
 
 function rows(answer: SqlAnswer): HTMLElement {
-  const numeric = answer.columns.map((column) => /INT|DOUBLE|FLOAT|DECIMAL/i.test(column.type) && !/\[\]|STRUCT|MAP/i.test(column.type));
+  const numeric = answer.columns.map(
+    (column) =>
+      /INT|DOUBLE|FLOAT|DECIMAL/i.test(column.type) && !/\[\]|STRUCT|MAP/i.test(column.type),
+  );
   const told = `${counted(answer.rows.length, "row")}${answer.truncated ? " (there are more)" : ""} in ${fixed(answer.seconds, 2)} s`;
   return el(
     "div",
@@ -119,12 +136,32 @@ function rows(answer: SqlAnswer): HTMLElement {
       el(
         "table",
         { class: "table sql" },
-        el("thead", {}, el("tr", {}, ...answer.columns.map((column, i) => el("th", { scope: "col", title: column.type, class: numeric[i] ? "right" : "" }, column.name)))),
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            ...answer.columns.map((column, i) =>
+              el(
+                "th",
+                { scope: "col", title: column.type, class: numeric[i] ? "right" : "" },
+                column.name,
+              ),
+            ),
+          ),
+        ),
         el(
           "tbody",
           {},
           ...answer.rows.map((row) =>
-            el("tr", {}, ...row.map((value, i) => el("td", { class: numeric[i] ? "right" : "" }, shown(value)))),
+            el(
+              "tr",
+              {},
+              ...row.map((value, i) =>
+                el("td", { class: numeric[i] ? "right" : "" }, shown(value)),
+              ),
+            ),
           ),
         ),
       ),
