@@ -16,7 +16,7 @@ SECTIONS = {
     "Make an atlas": ("demo", "ingest"),
     "Look at features": ("info", "show", "search", "similar", "categories", "view"),
     "Compare models": ("compare",),
-    "Follow features": ("link", "communities"),
+    "Follow features": ("link", "lineage", "communities"),
     "Ask in SQL": ("sql", "macros"),
     "Hand on": ("export", "check"),
 }

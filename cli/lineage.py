@@ -1,0 +1,193 @@
+"""`atlas lineage`: what a feature comes from, and what becomes of it."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atlas.cli._options import AtlasCommand, atlas_argument, open_atlas, wait_option
+from atlas.cli._output import ROW_FORMATS, console, write_query
+from atlas.cli._progress import Reporter
+from atlas.cli._text import one_line
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from atlas.store import Atlas
+
+MEASURES = (
+    "pearson", "jaccard", "sufficiency", "necessity", "mutual_information", "activation_cosine",
+)  # fmt: skip
+_BRANCHES = 8
+"""Features shown below each one of the tree."""
+_LEAVES = 100
+"""Features that the whole tree shows."""
+
+_QUERY = """
+    select
+        found.feature, found.layer, found.steps, found.value, found.weakest, found.n_paths,
+        best_labels.label, found.counterpart_of, found.path, found.feature_id
+    from lineage(
+        $feature, measure := $measure, at_least := $at_least, depth := $depth::integer,
+        strong := $strong, across := $across
+    ) as found
+    left join best_labels on best_labels.feature_id = found.feature_id
+    where ($up and found.steps < 0) or ($down and found.steps > 0) or found.steps = 0
+    order by found.steps, found.counterpart_of is not null, found.value desc, found.feature_id
+"""
+
+Record = dict[str, Any]
+
+
+@click.command(
+    cls=AtlasCommand,
+    examples=[
+        "atlas lineage demo.atlas stdlib-a/1-resid_post/12",
+        "atlas lineage demo.atlas stdlib-a/1-resid_post/12 --down --at-least 0.9 -f csv",
+        "atlas lineage demo.atlas stdlib-a/1-resid_post/12 --across --plot lineage.svg",
+    ],
+)
+@atlas_argument
+@click.argument("feature")
+@click.option("--up", is_flag=True, help="Only what it comes from.")
+@click.option("--down", is_flag=True, help="Only what it leads to.")
+@click.option(
+    "--depth", type=click.IntRange(min=1), metavar="N", help="Most steps.  [default: all layers]"
+)
+@click.option(
+    "--measure", type=click.Choice(MEASURES), default="pearson", help="What makes edges strong."
+)
+@click.option(
+    "--at-least",
+    type=click.FloatRange(min=0),
+    default=0.5,
+    metavar="X",
+    help="The least value that makes an edge.",
+)
+@click.option("--strong", is_flag=True, help="Count as active what exceeds a fifth of the maximum.")
+@click.option("--across", is_flag=True, help="Add counterparts in other models, if compared.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: svg, png or pdf."
+)
+@click.option(
+    "-f",
+    "--format",
+    "kind",
+    type=click.Choice(("tree", *ROW_FORMATS)),
+    help="How results are written to stdout.  [default: tree on a terminal, csv in a pipe]",
+)
+@wait_option
+def command(
+    atlas_path: Path,
+    feature: str,
+    up: bool,
+    down: bool,
+    depth: int | None,
+    measure: str,
+    at_least: float,
+    strong: bool,
+    across: bool,
+    plot: Path | None,
+    kind: str | None,
+    wait: float,
+) -> None:
+    """Follow FEATURE through the layers of its model, back and on.
+
+    Edges join features of neighbouring layers that fire together; `atlas link` keeps them. Each
+    feature is reached by its strongest path, whose value is the product of the edges. The same as
+    the macro lineage in SQL, where ancestors, descendants, paths and lineages tell more.
+    """
+    if plot is not None:
+        from atlas.plots import check_format
+
+        check_format(plot)
+    with open_atlas(atlas_path, wait) as atlas:
+        parameters = {
+            "feature": str(atlas.feature_id(feature)),
+            "measure": measure,
+            "at_least": at_least,
+            "depth": depth,
+            "strong": strong,
+            "across": across,
+            "up": up or not down,
+            "down": down or not up,
+        }
+        tree = kind == "tree" or (kind is None and sys.stdout.isatty())
+        records = _records(atlas, parameters) if tree or plot is not None else []
+        if tree:
+            console().print(_tree(records, measure), soft_wrap=True)
+        else:
+            write_query(atlas.cursor(), _QUERY, kind, parameters)
+        if plot is not None:
+            from atlas.plots import plot_lineage
+
+            plot_lineage(atlas, records, plot, measure=measure, at_least=at_least, strong=strong)
+            Reporter(keep=False).notice(f"{plot} shows it.")
+
+
+def _records(atlas: Atlas, parameters: dict[str, object]) -> list[Record]:
+    rows = atlas.sql(_QUERY, parameters)
+    return [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]
+
+
+def _tree(records: Sequence[Record], measure: str) -> Tree:
+    """Every feature below the one before it on its strongest path, the strongest ones first."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    below: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for row in records:
+        if row["counterpart_of"] is not None:
+            below["across", row["counterpart_of"]].append(row)
+        elif row["steps"] > 0:
+            below["down", row["path"][-2]].append(row)
+        elif row["steps"] < 0:
+            below["up", row["path"][1]].append(row)
+    (root,) = (row for row in records if row["steps"] == 0 and row["counterpart_of"] is None)
+    tree = Tree(_line(root, None))
+    room = [_LEAVES]
+
+    def grow(branch: Tree, row: Record, direction: str) -> None:
+        found = below[direction, row["feature"]]
+        if row is not root:  # Whose counterparts come last, being of neither direction.
+            found = [*below["across", row["feature"]], *found]
+        shown = found[: min(_BRANCHES, max(room[0], 0))]
+        room[0] -= len(shown)
+        for one in shown:
+            grow(branch.add(_line(one, row)), one, direction)
+        if len(shown) < len(found):
+            branch.add(Text(f"… {len(found) - len(shown):,} more", style="dim"))
+
+    within = [row["steps"] for row in records if row["counterpart_of"] is None]
+    for title, direction, n in (
+        ("from", "up", sum(steps < 0 for steps in within)),
+        ("to", "down", sum(steps > 0 for steps in within)),
+    ):
+        if below[direction, root["feature"]]:
+            grow(tree.add(Text(f"{title}  ({n:,})", style="bold")), root, direction)
+    for one in below["across", root["feature"]]:
+        tree.add(_line(one, root))
+    if len(records) == 1:
+        tree.add(Text("nothing that strong leads to it or from it; lower --at-least", style="dim"))
+    else:
+        tree.add(Text(f"values: product of {measure} along the strongest path", style="dim"))
+    return tree
+
+
+def _line(row: Record, parent: Record | None) -> Any:
+    from rich.text import Text
+
+    text = Text("≈ " if row["counterpart_of"] is not None else "")
+    if parent is not None:
+        text.append(f"{row['value']:.3f}  ")
+    text.append(row["feature"], style="bold" if parent is None else "")
+    if row["label"]:
+        text.append(f"  {one_line(row['label'])}", style="" if parent is None else "dim")
+    if row["n_paths"] > 1:
+        text.append(f"  ({row['n_paths']:,} paths)", style="dim")
+    return text
