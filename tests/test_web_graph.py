@@ -160,6 +160,22 @@ def test_flow_counts_the_same(client, edges, whole):
     assert [one["n_alive"] for one in found["layers"]] == [live[i] for i in range(4)]
 
 
+def test_flow_is_the_macro_s(client, path):
+    steps = ask(client, "/api/flow", at_least=0.6)["steps"]
+    with atlas.open(path) as opened:
+        rows = opened.rows("select layer, kind, n from layer_flow('deep', at_least := 0.6)")
+    named = {
+        "passed": "passed_a",
+        "received": "passed_b",
+        "appearing": "appearing",
+        "disappearing": "disappearing",
+    }
+    by_layer = {step["layer_a"]: step for step in steps}
+    assert len(rows) == 4 * len(steps)
+    for layer, kind, n in rows:
+        assert by_layer[layer][named[kind]] == n
+
+
 def test_features_are_found_whatever_the_window(client, whole):
     wanted = [whole["nodes"][i]["id"] for i in (0, 100, 200)]
     given_ids = ",".join(map(str, [*wanted, 10**9, -3, "x", ""]))
@@ -186,6 +202,18 @@ def test_lineage_is_what_edges_lead_to(client, edges):
     below = {b for a, b in strong if a == 67}
     assert {node["feature_id"] for node in near.json()["nodes"]} == {67} | below
     assert len(near.json()["edges"]) == len(below)
+
+
+def test_lineage_is_the_macros(client, path):
+    name = "deep/1-resid_post/7"
+    found = client.get("/api/lineage", params={"name": name, "at_least": 0.4}).json()
+    with atlas.open(path) as opened:
+        rows = opened.rows(
+            "select feature from descendants($name, at_least := 0.4)"
+            " union select feature from ancestors($name, at_least := 0.4)",
+            {"name": name},
+        )
+    assert {node["feature"] for node in found["nodes"]} == {name} | {one for (one,) in rows}
 
 
 def test_a_feature_without_edges_stands_alone(client):

@@ -60,8 +60,8 @@ def edge(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
     """What every measure says of two features, linked or not, with confidence intervals."""
     if not viewed.has("edges"):
         raise NotFound(
-            f"{viewed.path} was written by an older version, without measures of edges; `atlas link "
-            f"{viewed.path}` brings it up to date."
+            f"{viewed.path} was written by an older version, without measures of edges; "
+            f"`atlas link {viewed.path}` brings it up to date."
         )
     found = records(
         atlas, "from edge(?, ?)", [atlas.feature_id(given.text(one)) for one in ("a", "b")]

@@ -26,7 +26,7 @@ def _read(viewed: Viewed, atlas: Connection) -> dict[str, Any]:
         "format": atlas.meta("format"),
         "corpus": corpora[0] if corpora else None,
         "models": _models(atlas),
-        "graphs": [one.described() for one in places(viewed, atlas) if len(one.saes) > 1],
+        "graphs": [one.described() for one in places(viewed, atlas) if one.links],
         "links": _links(viewed, atlas),
         "clusterings": clusterings(viewed, atlas),
         "comparisons": _comparisons(viewed, atlas),
