@@ -17,10 +17,19 @@ def compiled(loop: Loop) -> Loop:
 
     The loop releases the interpreter's lock, so that several threads run it at once.
     """
+    return _compiled(loop, nogil=True)
+
+
+def compiled_in_any_order(loop: Loop) -> Loop:
+    """The same, where additions may be done in any order, which lets sums run on vectors."""
+    return _compiled(loop, nogil=True, fastmath={"reassoc"})
+
+
+def _compiled(loop: Loop, **options: Any) -> Loop:
     try:
-        return cast(Loop, njit(nogil=True, cache=True)(loop))
+        return cast(Loop, njit(cache=True, **options)(loop))
     except RuntimeError:  # neither the package's folder nor one of the user's can be written
-        return cast(Loop, njit(nogil=True)(loop))
+        return cast(Loop, njit(**options)(loop))
 
 
 def _prefetch(typing: Any, array: Any, index: Any) -> Any:

@@ -6,12 +6,12 @@ stands above the diagonal of an n × n matrix, row by row: row i begins at i·n 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from atlas.compiled import compiled_in_any_order
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -20,18 +20,7 @@ _BITS = 11
 """Of a key that one pass of the radix sort looks at: as many piles as a cache of 32 KB serves."""
 
 
-def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at the first call; kept on disk for the next process where a folder is writable."""
-    # Only the order of additions is free, which lets sums run on vectors.
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc"}}
-    try:
-        compiled: Callable[..., Any] = njit(cache=True, **options)(loop)
-    except RuntimeError:  # numba finds no folder, neither the package's nor the user's
-        compiled = njit(**options)(loop)
-    return compiled
-
-
-@_compiled
+@compiled_in_any_order
 def permuted_sums(upper: Singles, full: Singles, orders: NDArray[np.int32]) -> Floats:
     """Σ_{i<j} a_ij · b_o(i)o(j) for each order o (m, n) of the second matrix, float64 (m,).
 
@@ -60,7 +49,7 @@ def permuted_sums(upper: Singles, full: Singles, orders: NDArray[np.int32]) -> F
     return sums
 
 
-@_compiled
+@compiled_in_any_order
 def mirrored(upper: Any, n: int) -> Any:
     """The symmetric matrix (n, n) with `upper` above and below a diagonal of zeros."""
     full = np.zeros((n, n), upper.dtype)
@@ -73,7 +62,7 @@ def mirrored(upper: Any, n: int) -> Any:
     return full
 
 
-@_compiled
+@compiled_in_any_order
 def ascending(values: Singles) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Where the values stand when sorted, uint32 (N,), and the number of each among distinct ones.
 
@@ -111,7 +100,7 @@ def ascending(values: Singles) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     return order, numbers
 
 
-@_compiled
+@compiled_in_any_order
 def centred_ranks(order: NDArray[np.uint32], numbers: NDArray[np.uint32]) -> Singles:
     """Ranks less their mean, in the values' own order, from `ascending`; equal values share one."""
     n = len(order)
@@ -127,7 +116,7 @@ def centred_ranks(order: NDArray[np.uint32], numbers: NDArray[np.uint32]) -> Sin
     return ranks
 
 
-@_compiled
+@compiled_in_any_order
 def kendall_counts(
     place: NDArray[np.uint32],
     numbers_a: NDArray[np.uint32],

@@ -1,4 +1,4 @@
-"""Compiled loops over sparse activations: what `products` runs, and the only place of numba.
+"""Compiled loops over sparse activations: what `products` runs.
 
 Every loop releases the lock of the interpreter and writes to arrays it is given, so that several
 threads run it at once, each with arrays of its own. Whatever is an index is unsigned: of a signed
@@ -7,30 +7,19 @@ one, the compiled code would ask each time whether it counts from the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from atlas.compiled import compiled
 
 Indices = NDArray[np.uint32]
 Places = NDArray[np.uint64]
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Reals = NDArray[np.float64]
-Loop = TypeVar("Loop", bound=Callable[..., object])
 
 
-def _compiled(loop: Loop) -> Loop:
-    """Compile at the first call, and keep the result on disk for the next process if possible."""
-    try:
-        return cast(Loop, njit(nogil=True, cache=True)(loop))
-    except RuntimeError:  # neither the package's folder nor one of the user's can be written
-        return cast(Loop, njit(nogil=True)(loop))
-
-
-@_compiled
+@compiled
 def _sums(
     i: int, meets: Indices,
     indptr_a: Places, unit_a: Indices, q_a: Ints,
@@ -57,7 +46,7 @@ def _sums(
     return n_touched
 
 
-@_compiled
+@compiled
 def best_partners(
     first: int, last: int, meets: Indices, min_joint: int,
     indptr_a: Places, unit_a: Indices, q_a: Ints, sum_a: Reals, inverse_norm_a: Reals,
@@ -96,7 +85,7 @@ def best_partners(
         partner_a[i], r_a[i], n_both_a[i] = partner, best, common
 
 
-@_compiled
+@compiled
 def _keep(r: Reals, partner: Ints, n: int, value: float, j: int) -> None:
     """Add to a heap of n values, the least one first; where no place is left, that one goes.
 
@@ -121,7 +110,7 @@ def _keep(r: Reals, partner: Ints, n: int, value: float, j: int) -> None:
     r[at], partner[at] = value, j
 
 
-@_compiled
+@compiled
 def candidates(
     first: int, last: int, meets: Indices, min_joint: int,
     indptr_a: Places, unit_a: Indices, q_a: Ints, sum_a: Reals, inverse_norm_a: Reals,
@@ -155,7 +144,7 @@ def candidates(
         n_found[i] = found
 
 
-@_compiled
+@compiled
 def joint_statistics(
     first: int, last: int,
     indptr_a: Places, unit_a: Indices, q_a: Ints,
@@ -182,7 +171,7 @@ def joint_statistics(
         sum_ab[pair] = total
 
 
-@_compiled
+@compiled
 def correlation_rows(
     first: int, last: int, n_units: int,
     indptr_a: Places, unit_a: Indices, q_a: Ints, sum_a: Reals, inverse_norm_a: Reals, ia: Longs,
