@@ -101,17 +101,21 @@ def page(data: str) -> str:
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    html = re.sub(r"<link rel=\"(icon|stylesheet)\"[^>]*>\n", "", html)
-    html = re.sub(r"<script src=[^>]*></script>\n", "", html)
-    meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-    head = html.replace('<meta charset="utf-8">\n', f'<meta charset="utf-8">\n{meta}', 1)
-    head, _, tail = head.partition("</head>")
-    body, _, end = tail.rpartition("</body>")
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
     embedded = f'<script type="application/json" id="atlas-data">{_inert(data)}</script>'
-    return (
-        f"{head}<style>{style}</style>\n</head>{body}{embedded}\n<script>{script}</script>\n"
-        f"</body>{end}"
-    )
+    for place, what in (
+        (r'<link rel="icon"[^>]*>', ""),
+        (r'<link rel="stylesheet"[^>]*>', f"<style>{style}</style>"),
+        (r"<script src=[^>]*></script>", ""),
+        # First in the head, as it holds for what follows it.
+        (r"<head>", f"<head>{meta}"),
+        (r"</body>", f"{embedded}\n<script>{script}</script>\n</body>"),
+    ):
+        parts = re.split(place, html)
+        if len(parts) != 2:
+            raise AssertionError(f"the page's index.html has no single {place}")
+        html = what.join(parts)
+    return html
 
 
 def _hash(text: str) -> str:
