@@ -66,6 +66,20 @@ def test_search_within_a_model(client):
     assert {one["model"] for one in found} == {"toy-c"}
 
 
+def test_search_without_words_is_by_label(client, store):
+    found = ask(client, "/api/search", within="toy-a", limit=200)["results"]
+    rows = store.rows(
+        """
+        select feature, label, label_score from feature_cards
+        where model = 'toy-a' and label is not null
+        order by label_score desc nulls last, density desc, feature_id
+        """
+    )
+    assert rows
+    assert [(one["feature"], one["label"], one["label_score"]) for one in found] == rows
+    assert all(one["score"] is None for one in found)
+
+
 def test_a_feature_is_its_card(client, store):
     found = ask(client, "/api/feature", name=NAME)
     card = atlas.cards.card(store, NAME, contexts=20, tops=20)
@@ -159,7 +173,6 @@ def test_a_lineage_goes_on_in_other_models(client, store):
 @pytest.mark.parametrize(
     ("path", "asked", "status"),
     [
-        ("/api/search", {}, 400),
         ("/api/search", {"q": "happy", "within": "nobody"}, 422),
         ("/api/search", {"q": "happy", "limit": "many"}, 400),
         ("/api/heatmap", {"a": "toy-a", "b": "nobody"}, 404),

@@ -89,12 +89,14 @@ def test_graph_hover_click_walk(browser: Browser) -> None:
         page.mouse.click(*in_graph(page, 1, 5))
         panel = page.get_by_role("complementary", name="Selected feature")
         panel.get_by_role("heading", name="concept 5 of layer 1").wait_for()
-        assert "concept 4 of layer 0" in panel.inner_text()  # weakly from the layer before
+        panel.get_by_role("button", name="concept 5 of layer 0").wait_for()
         page.wait_for_url(re.compile("select=m%2F1-resid_post%2F5"))
         page.keyboard.press("ArrowRight")
         panel.get_by_role("heading", name="concept 5 of layer 2").wait_for()
         page.keyboard.press("ArrowDown")
         panel.get_by_role("heading", name="concept 6 of layer 2").wait_for()
+        panel.get_by_role("button", name="concept 6 of layer 1").click()
+        panel.get_by_role("heading", name="concept 6 of layer 1").wait_for()
         page.keyboard.press("Escape")
         panel.wait_for(state="hidden")
 

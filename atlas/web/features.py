@@ -19,8 +19,12 @@ _MOST_NEIGHBOURS = 50
 
 
 def search(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
-    """Features by words, best first: the macro find()."""
-    words = given.text("q", 500)
+    """Features by words, best first, by the macro find(); without words, by their labels' score."""
+    words = given.optional("q", 500)
+    limit = given.integer("limit", 50, 1, _MOST_RESULTS)
+    within = given.optional("within")
+    if words is None:
+        return {"results": _best_labelled(atlas, limit, within)}
     viewed.keep("terms", _keep_terms)
     # find() reads the view _terms, which splits every label and word anew at each search.
     atlas.execute("create temp view _terms as from searched.main.terms")
@@ -39,13 +43,31 @@ def search(viewed: Viewed, atlas: Connection, given: Given) -> dict[str, Any]:
         left join best_labels using (feature_id)
         order by found.rank
         """,
-        {
-            "words": words,
-            "n": given.integer("limit", 50, 1, _MOST_RESULTS),
-            "within": given.optional("within"),
-        },
+        {"words": words, "n": limit, "within": within},
     )
     return {"results": found}
+
+
+def _best_labelled(atlas: Connection, limit: int, within: str | None) -> list[dict[str, Any]]:
+    """Features of the SAEs `within` (None: of all) by the score of their best label."""
+    return records(
+        atlas,
+        """
+        select
+            feature_names.feature, feature_id, best_labels.label,
+            best_labels.score as label_score, null::double as score, feature_names.sae,
+            models.name as model, feature_names.layer, features.density
+        from best_labels
+        join features using (feature_id)
+        join feature_names using (feature_id)
+        join saes on saes.sae_id = features.sae_id
+        join models using (model_id)
+        where list_contains(saes_in($within), features.sae_id)
+        order by best_labels.score desc nulls last, features.density desc, feature_id
+        limit $n
+        """,
+        {"n": limit, "within": within},
+    )
 
 
 def _keep_terms(atlas: Connection) -> bool:

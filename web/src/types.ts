@@ -179,6 +179,8 @@ export interface NamedEdge {
   a: string;
   b: string;
   value: number;
+  /** Counterparts in two models, found by pairing, rather than relatives of two layers. */
+  across?: boolean;
 }
 
 export interface LineageAnswer {

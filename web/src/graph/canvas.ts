@@ -17,18 +17,12 @@ import { type Edge, type Node, Scene } from "./scene.ts";
 import { ofBand, ofEdge, ofNode } from "./tips.ts";
 import * as v from "./viewport.ts";
 
-/** A feature at the other end of an edge. */
-export interface Relative {
-  id: number;
-  name: string;
-  label: string | null;
-  value: number;
-}
-
 interface Told {
   status: (text: string, failed: boolean) => void;
   moved: (y0: number, y1: number, middle: number) => void;
   chosen: (node: Node | null) => void;
+  /** An arrow key leads from the selected feature along its strongest edge. */
+  walked: (to: "up" | "down") => void;
   opened: (feature: string) => void;
 }
 
@@ -38,7 +32,6 @@ const REST = 220;
 
 export class GraphCanvas implements Mover {
   readonly element: HTMLElement;
-  whenSelected: (up: Relative[], down: Relative[]) => void = () => undefined;
 
   readonly #page: Page;
   readonly #told: Told;
@@ -149,11 +142,12 @@ export class GraphCanvas implements Mover {
     this.#selected = found ?? null;
     if (found && this.#view) {
       const x = this.#scene?.layerIndex.get(found.layer) ?? 0;
-      const away = found.y < this.#view.y0 || found.y > this.#view.y1;
+      const [px, py] = [v.toX(this.#view, x), v.toY(this.#view, found.y)];
+      const { width, height } = this.#view;
+      const away = px < 0 || px > width || py < v.MARGIN.top || py > height;
       if (fly || away) this.fly(v.around(this.#view, x, found.y));
     }
     this.#changed("marks");
-    this.#tellRelatives();
   }
 
   // ---------- loading
@@ -172,7 +166,6 @@ export class GraphCanvas implements Mover {
     this.#edge = null;
     this.#restroke();
     this.#tellStatus();
-    this.#tellRelatives();
     this.#loader.ask(this.#view);
   }
 
@@ -188,22 +181,6 @@ export class GraphCanvas implements Mover {
     );
     this.element.dataset.mode = answer.nodes.length > 0 ? "nodes" : "bands";
     this.element.dataset.nodes = String(answer.nodes.length);
-  }
-
-  #tellRelatives(): void {
-    const [scene, id] = [this.#scene, this.#selected?.id];
-    if (!scene || id === undefined || !scene.byId.has(id)) return;
-    const relatives = (end: "a" | "b", other: "a" | "b"): Relative[] =>
-      scene
-        .edgesOf(id)
-        .filter((edge) => edge[end] === id)
-        .flatMap((edge) => {
-          const node = scene.byId.get(edge[other]);
-          return node
-            ? [{ id: node.id, name: node.feature, label: node.label, value: edge.value }]
-            : [];
-        });
-    this.whenSelected(relatives("b", "a"), relatives("a", "b"));
   }
 
   // ---------- moving
@@ -295,33 +272,24 @@ export class GraphCanvas implements Mover {
 
   #key(event: KeyboardEvent): void {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const walked = this.#walked(event.key);
-    if (walked) {
-      this.#told.chosen(walked);
-      void this.select(walked.id, false);
-    } else if (event.key === "Enter" && this.#selected) this.#told.opened(this.#selected.feature);
+    const beside = this.#beside(event.key);
+    if (beside) {
+      this.#told.chosen(beside);
+      void this.select(beside.id, false);
+    } else if (this.#selected && event.key === "ArrowLeft") this.#told.walked("up");
+    else if (this.#selected && event.key === "ArrowRight") this.#told.walked("down");
+    else if (this.#selected && event.key === "Enter") this.#told.opened(this.#selected.feature);
     else if (event.key === "Escape") this.#told.chosen(null);
     else if (!moveByKey(event.key, this)) return;
     event.preventDefault();
   }
 
-  /** Where an arrow key leads from the selected feature: along its strongest edge, or next to it. */
-  #walked(key: string): Node | null {
-    const scene = this.#scene;
-    const node = this.#selected && scene?.byId.get(this.#selected.id);
-    if (!scene || !node) return null;
-    if (key === "ArrowLeft" || key === "ArrowRight") {
-      const [own, other] = key === "ArrowLeft" ? (["b", "a"] as const) : (["a", "b"] as const);
-      const edge = scene
-        .edgesOf(node.id)
-        .find((e) => e[own] === node.id && scene.byId.has(e[other]));
-      return edge ? (scene.byId.get(edge[other]) ?? null) : null;
-    }
-    if (key === "ArrowUp" || key === "ArrowDown") {
-      const column = scene.columns[node.x] ?? [];
-      return column[column.indexOf(node) + (key === "ArrowUp" ? -1 : 1)] ?? null;
-    }
-    return null;
+  /** The feature of the same layer to which an arrow key leads from the selected one. */
+  #beside(key: string): Node | null {
+    const node = this.#selected && this.#scene?.byId.get(this.#selected.id);
+    if (!node || (key !== "ArrowUp" && key !== "ArrowDown")) return null;
+    const column = this.#scene?.columns[node.x] ?? [];
+    return column[column.indexOf(node) + (key === "ArrowUp" ? -1 : 1)] ?? null;
   }
 
   left(): void {

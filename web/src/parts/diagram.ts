@@ -49,12 +49,13 @@ export function diagram(
   );
   const label = new Map(nodes.map((node) => [node.name, node.label ?? node.name]));
   const curves = edges.map((edge) => {
-    const [from, to] = [at.get(edge.a), at.get(edge.b)];
+    const ends = [at.get(edge.a), at.get(edge.b)].filter((end) => end !== undefined);
+    const [from, to] = ends.sort((a, b) => a.x - b.x);
     if (!from || !to) return null;
     const [x0, y0, x1, y1] = [from.x + wide, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
     const middle = (x0 + x1) / 2;
     return svg("path", {
-      class: "edge",
+      class: edge.across ? "edge across" : "edge",
       d: `M${x0},${y0} C${middle},${y0} ${middle},${y1} ${x1},${y1}`,
       "stroke-width": (0.6 + 3.4 * Math.max(0, edge.value) ** 2).toFixed(2),
       "data-a": edge.a,
@@ -64,7 +65,11 @@ export function diagram(
           showTip(
             event.clientX,
             event.clientY,
-            el("b", {}, `${options.measure} ${fixed(edge.value)}`),
+            el(
+              "b",
+              {},
+              `${edge.across ? "counterparts, r" : options.measure} ${fixed(edge.value)}`,
+            ),
             el("div", {}, label.get(edge.a), " → ", label.get(edge.b)),
           ),
         pointerleave: hideTip,

@@ -17,6 +17,8 @@ export interface DiagramEdge {
   a: string;
   b: string;
   value: number;
+  /** Counterparts in two models rather than relatives of two layers. */
+  across?: boolean;
 }
 
 /** Row of each node in its column, from d3-dag's crossing minimisation with columns as layers. */
@@ -29,7 +31,9 @@ export function rows(
   const column = new Map(nodes.map((node) => [node.name, place.get(node.column) ?? 0]));
   const parents = new Map<string, string[]>(nodes.map((node) => [node.name, []]));
   for (const { a, b } of edges) {
-    if ((column.get(a) ?? 0) < (column.get(b) ?? 0)) parents.get(b)?.push(a);
+    const [from, to] = [column.get(a) ?? 0, column.get(b) ?? 0];
+    if (from < to) parents.get(b)?.push(a);
+    else if (from > to) parents.get(a)?.push(b); // to a counterpart in an earlier column
   }
   const graph = graphStratify()([...parents].map(([id, parentIds]) => ({ id, parentIds })));
   const layers = (dag: { nodes(): Iterable<MutGraphNode<{ id: string }, unknown>> }) => {

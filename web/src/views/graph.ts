@@ -6,7 +6,7 @@ import { el, fill, svg } from "../dom.ts";
 import { number, words } from "../format.ts";
 import { GraphCanvas } from "../graph/canvas.ts";
 import { type Colouring, kindColour } from "../graph/draw.ts";
-import { sidePanel } from "../graph/panel.ts";
+import { Panel } from "../graph/panel.ts";
 import { select, slider } from "../parts/controls.ts";
 import type { GraphInfo, SearchResult } from "../types.ts";
 import { type Page, sentenceOf, settled, type View } from "../view.ts";
@@ -61,8 +61,8 @@ export const graph: View = (root, page) => {
 
   const signs = el("p", { class: "legend" }, ...legend(colouring));
   const status = el("p", { class: "graph-status", role: "status" });
-  const panel = sidePanel(page, {
-    walked: (name, id) => choose({ name, id }),
+  const panel = new Panel(page, {
+    walked: (to) => choose(to, false),
     closed: () => choose(null),
   });
   const canvas = new GraphCanvas(page, of, {
@@ -74,6 +74,10 @@ export const graph: View = (root, page) => {
       place = { y0: y0.toFixed(6), y1: y1.toFixed(6), x: x.toFixed(2) };
       remember();
     },
+    walked: (to) => {
+      const next = panel.relatives[to][0];
+      if (next) choose(next, false);
+    },
     opened: (name) => page.go(address.feature(name)),
     chosen: (node) => choose(node && { name: node.feature, id: String(node.id) }, false),
   });
@@ -81,9 +85,9 @@ export const graph: View = (root, page) => {
   /** Selects a feature; `fly` also brings it into view. */
   function choose(next: { name: string; id: string } | null, fly = true): void {
     if (next?.name === selected?.name && next !== null) return;
-    selected = next;
+    selected = next && { name: next.name, id: next.id };
     page.go(link(), true);
-    panel.show(next?.name ?? null, canvas);
+    panel.show(next?.name ?? null, settings);
     void canvas.select(next ? Number(next.id) : null, fly);
   }
 
@@ -125,6 +129,7 @@ export const graph: View = (root, page) => {
 
   const reload = () => {
     page.go(link(), true);
+    if (selected) panel.show(selected.name, settings);
     void canvas.load({ ...settings });
   };
   const controls = el(
@@ -204,7 +209,7 @@ export const graph: View = (root, page) => {
       if (place.y0 && place.y1)
         canvas.look(Number(place.y0), Number(place.y1), Number(place.x ?? 0));
       if (selected) {
-        panel.show(selected.name, canvas);
+        panel.show(selected.name, settings);
         await canvas.select(Number(selected.id), !place.y0);
       }
       if (box.value) await find();
