@@ -156,7 +156,7 @@ def test_effects_are_those_of_a_plain_hook(place: Path, model: LanguageModel) ->
     )
     assert {row[:2] for row in found} == {(0, 1), (1, 2)}
     windows = all_windows(place)
-    for a, b, i, j, least, n, before, after, effect in found[::2]:
+    for a, b, i, j, least, n, before, after, effect in found[::3]:
         saes = sae_at(place, a), sae_at(place, b)
         expected = plainly(model, windows, (a, b), saes, i, j, least)
         assert (n, before, after) == pytest.approx(expected, rel=1e-4, abs=1e-5)
@@ -208,6 +208,28 @@ def test_edges_measured_together_are_as_if_alone(
     for one, found in zip(asked, together, strict=True):
         (alone,) = measure_ablations(model, a, b, [one], contexts)
         assert found == pytest.approx(alone, rel=1e-4, abs=1e-4)
+
+
+def test_blocks_before_the_ablation_are_computed_once(
+    tiny_atlas: Path, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = all_windows(tiny_atlas)[:20]
+    contexts = [Context(np.array(ids, np.int32), model.bos_id, -1, CONTEXT) for ids in windows]
+    asked = [Ablation(i, j, 0.0, np.arange(20)) for i, j in itertools.product(range(8), range(32))]
+    a, b = (placed(layer, sae_at(tiny_atlas, layer)) for layer in (1, 2))
+    one = LanguageModel.load(tiny_atlas.parent / "one", device="cpu")
+    monkeypatch.setattr("atlas.ingest.models.forwards.n_workers", lambda: 1)
+    calls: Counter[int] = Counter()
+    for number, block in enumerate(one.model.model.layers):
+        block.self_attn.register_forward_hook(lambda *_, number=number: calls.update([number]))
+    once = measure_ablations(one, a, b, asked, contexts, lambda _: calls.update(["batches"]))
+    n = calls["batches"]
+    # Beside these, two passes found out whether that will do.
+    assert [calls[layer] for layer in range(3)] == [n + 1, n + 1, 2 * n + 2]
+    calls.clear()
+    one._goes_by_blocks = False
+    assert measure_ablations(one, a, b, asked, contexts) == once
+    assert calls[0] == calls[1] == calls[2] == 2 * n
 
 
 @pytest.mark.parametrize("normalize", NORMALIZATIONS)

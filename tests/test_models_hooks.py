@@ -224,6 +224,27 @@ def test_forward_stops_after_the_last_hook(loaded, name):
     assert calls.counts == [3, 1, 1, *[0] * len(heads)]
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_passes_that_repeat_what_came_before_give_the_same(loaded, name):
+    model = loaded(name)
+    batch = batch_of(model)
+    at, read = HookPoint(N_LAYERS - 2, "resid_post"), HookPoint(N_LAYERS - 1, "resid_post")
+
+    def twice() -> tuple[torch.Tensor, torch.Tensor]:
+        (before,) = model.run(batch, [read])
+        (after,) = model.run(batch, [read], {at: lambda x: x + 0.5 * x.roll(1, dims=1)})
+        return before, after
+
+    expected = twice()
+    assert not torch.equal(*expected)
+    with model.repeating(at, [read]):
+        found = twice()
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert not any("forward" in vars(block) for block in model.model.modules())
+    # Their blocks hand on the residual stream and nothing else.
+    assert model._goes_by_blocks
+
+
 def test_attention_alone_leaves_the_mlp_uncomputed(loaded):
     model = loaded("llama")
     batch = batch_of(model)

@@ -125,12 +125,13 @@ def _run(
     lengths = batch.keep.sum(axis=1)
     feature = np.repeat([row.upstream for row in rows], lengths)
     reads = downstream[0].inputs
-    x, *before = model.run(batch, [point, *reads])
-    strength = _strengths(sae.encode(x), np.arange(len(feature)), feature, sae.d_sae)
-    part = _contribution(
-        sae, x, torch.from_numpy(feature).to(x.device), torch.from_numpy(strength).to(x)
-    )
-    after = model.run(batch, reads, {point: lambda activation: activation - part})
+    with model.repeating(point, reads):
+        x, *before = model.run(batch, [point, *reads])
+        strength = _strengths(sae.encode(x), np.arange(len(feature)), feature, sae.d_sae)
+        part = _contribution(
+            sae, x, torch.from_numpy(feature).to(x.device), torch.from_numpy(strength).to(x)
+        )
+        after = model.run(batch, reads, {point: lambda activation: activation - part})
     # Each row's positions, once for every ablation that this row is for.
     begins = lengths.cumsum() - lengths
     number = np.repeat(

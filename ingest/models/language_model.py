@@ -28,6 +28,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +42,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from atlas.errors import BadInput
 from atlas.ingest.models.blocks import Parts, find_blocks, find_parts
 from atlas.ingest.models.checkpoint import hash_weights, input_embeddings, load_checkpoint, quiet
-from atlas.ingest.models.hooks import Site, Tap, capture, spliced
+from atlas.ingest.models.hooks import Site, Tap, capture, repeated, spliced
 from atlas.ingest.models.randomize import Randomization
 from atlas.ingest.models.sites import HookPoint
 from atlas.ingest.models.sublayers import ABSENT, affine, find_taps
@@ -50,6 +51,9 @@ from atlas.names import check_model_name
 
 _LOGITS_AT_ONCE = 1 << 25
 """Logits of one pass at a time while measuring losses: 128 MiB in float32, some four times held."""
+
+_PROBED = 8
+"""Tokens of a pass that finds out how a model is made."""
 
 _FINAL_NORMS = ("ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f", "norm")
 """What the norm after the last block is called, beside the blocks."""
@@ -206,6 +210,20 @@ class LanguageModel:
             )
         return [found[point] for point in points]
 
+    @contextmanager
+    def repeating(self, at: HookPoint, points: Sequence[HookPoint]) -> Iterator[None]:
+        """Within the context, passes over one batch after the first begin shortly before `at`.
+
+        For passes that differ in what is spliced at `at` and are read at `points`, which is all
+        that they give. The blocks before are computed once, if the model is one whose later blocks
+        see nothing of earlier ones but the residual stream; else in every pass, as without this.
+        """
+        end = min([at.layer + (at.hook == "resid_post"), *(point.layer for point in points)])
+        with ExitStack() as stack:
+            if end > 0 and self._goes_by_blocks:
+                stack.enter_context(repeated(self._blocks[:end]))
+            yield
+
     def loss(
         self,
         batch: Batch,
@@ -312,8 +330,22 @@ class LanguageModel:
     def _taps(self) -> list[dict[str, Tap]]:
         return find_taps(self._blocks, self._parts, self._probe)
 
+    @cached_property
+    def _goes_by_blocks(self) -> bool:
+        """Whether the last block gives the same where those before give their last one's output."""
+        if self.n_layers < 2 or len(set(self._blocks)) < self.n_layers:
+            return False
+        last = {0: Tap((Site(self._blocks[-1], "output"),), self.d_model)}
+        keep = torch.arange(min(_PROBED, self._n_embeddings), device=self.device)
+        with repeated(self._blocks[:-1]):
+            try:
+                first, second = (capture(self._probe, last, keep)[0] for _ in range(2))
+            except Exception:  # Whatever a model says to blocks that did not run.
+                return False
+        return torch.equal(first, second)
+
     def _probe(self) -> None:
-        ids = np.arange(min(8, self._n_embeddings), dtype=np.int64)[None]
+        ids = np.arange(min(_PROBED, self._n_embeddings), dtype=np.int64)[None]
         self._forward(ids, np.ones_like(ids, dtype=bool))
 
     def _forward(self, ids: NDArray[np.int64], attended: NDArray[np.bool_]) -> Any:
