@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 MEASURES = (
     "pearson", "jaccard", "sufficiency", "necessity", "mutual_information", "activation_cosine",
 )  # fmt: skip
-_BRANCHES = 8
-"""Features shown below each one of the tree."""
-_LEAVES = 100
-"""Features that the whole tree shows."""
+_SHOWN = 60
+"""Features that the tree has room for."""
 
 _QUERY = """
     select
@@ -150,18 +148,18 @@ def _tree(records: Sequence[Record], measure: str) -> Tree:
             below["up", row["path"][1]].append(row)
     (root,) = (row for row in records if row["steps"] == 0 and row["counterpart_of"] is None)
     tree = Tree(_line(root, None))
-    room = [_LEAVES]
+    # The strongest ones: whatever lies on the way to a feature is at least as strong.
+    strongest = sorted(records, key=lambda row: (-row["value"], abs(row["steps"])))[: _SHOWN + 1]
+    shown = {(row["feature_id"], row["counterpart_of"]) for row in strongest}
 
-    def grow(branch: Tree, row: Record, direction: str) -> None:
-        found = below[direction, row["feature"]]
-        if row is not root:  # Whose counterparts come last, being of neither direction.
-            found = [*below["across", row["feature"]], *found]
-        shown = found[: min(_BRANCHES, max(room[0], 0))]
-        room[0] -= len(shown)
-        for one in shown:
-            grow(branch.add(_line(one, row)), one, direction)
-        if len(shown) < len(found):
-            branch.add(Text(f"… {len(found) - len(shown):,} more", style="dim"))
+    def grow(branch: Tree, row: Record, found: Sequence[Record], direction: str) -> None:
+        kept = [one for one in found if (one["feature_id"], one["counterpart_of"]) in shown]
+        for one in kept:
+            inner = [*below["across", one["feature"]], *below[direction, one["feature"]]]
+            is_counterpart = one["counterpart_of"] is not None
+            grow(branch.add(_line(one, row)), one, [] if is_counterpart else inner, direction)
+        if len(kept) < len(found):
+            branch.add(Text(f"… {len(found) - len(kept):,} more", style="dim"))
 
     within = [row["steps"] for row in records if row["counterpart_of"] is None]
     for title, direction, n in (
@@ -169,7 +167,8 @@ def _tree(records: Sequence[Record], measure: str) -> Tree:
         ("to", "down", sum(steps > 0 for steps in within)),
     ):
         if below[direction, root["feature"]]:
-            grow(tree.add(Text(f"{title}  ({n:,})", style="bold")), root, direction)
+            side = tree.add(Text(f"{title}  ({n:,})", style="bold"))
+            grow(side, root, below[direction, root["feature"]], direction)
     for one in below["across", root["feature"]]:
         tree.add(_line(one, root))
     if len(records) == 1:

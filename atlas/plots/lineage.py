@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 MOST = 60
 """Features that one picture has room for."""
 
-_COLUMN, _ROW = 2.5, 0.36
-"""Inches that a layer takes across, and a feature down."""
+_ROW = 0.4
+"""Inches that a feature takes down."""
+_LETTER = 0.065
+"""Inches that a letter takes across."""
 _LABEL = 26
 """Characters that are shown of a label."""
 _WIDTHS = (0.6, 4.0)
@@ -59,8 +61,9 @@ def plot_lineage(
     edges = _edges(atlas, [row["feature_id"] for row in drawn], measure, at_least, strong)
     columns = _columns(drawn, others, edges)
     tallest = max(map(len, columns.values()))
+    across = max(1.1, 0.3 + _LETTER * max(len(_text(row)) for row in [*drawn, *others]))
     figure = Figure(
-        figsize=(max(4.5, _COLUMN * len(columns) + 0.4), max(2.2, _ROW * tallest + 1.1)),
+        figsize=(max(5.0, across * (len(columns) + 0.2)), max(2.2, _ROW * tallest + 1.1)),
         layout="constrained",
     )
     axes = figure.subplots()
@@ -153,20 +156,27 @@ def _draw_edges(
 
 
 def _draw_features(axes: Axes, places: Places, rows: Sequence[Mapping[str, Any]]) -> None:
+    # Behind the text, so that it can be read across edges; an outline would make it a drawing.
+    paper = {"boxstyle": "round,pad=0.08", "facecolor": "white", "alpha": 0.7, "linewidth": 0}
     for row in rows:
         x, y = places[row["feature_id"]]
         counterpart = row["counterpart_of"] is not None
-        name = row["feature"] if counterpart else row["feature"].rsplit("/", 1)[1]
-        label = row["label"] or ""
-        if len(label) > _LABEL:
-            label = label[: _LABEL - 1] + "…"
         axes.plot(
             x, y, "s" if counterpart else "o", color=COLOURS[1] if counterpart else COLOURS[0],
             markersize=5 if counterpart else 7, zorder=2, markeredgecolor="white",
         )  # fmt: skip
         axes.annotate(
-            f"{name}  {label}".rstrip(), (x, y), xytext=(7, 0), textcoords="offset points",
-            va="center", fontsize=7.5, zorder=3, parse_math=False,
+            _text(row), (x, y), xytext=(3, 4), textcoords="offset points", va="bottom",
+            fontsize=7.5, zorder=3, parse_math=False, bbox=paper,
             fontweight="bold" if row["steps"] == 0 and not counterpart else "normal",
-            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
         )  # fmt: skip
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    """Name and label; of the model's own features the layer stands above."""
+    name, label = row["feature"], row["label"] or ""
+    if row["counterpart_of"] is None:
+        name = name.rsplit("/", 1)[1]
+    if len(label) > _LABEL:
+        label = label[: _LABEL - 1] + "…"
+    return f"{name}  {label}".rstrip()
