@@ -58,12 +58,12 @@ def entries(atlas: Atlas) -> list[Entry]:
         group by function_name
         """
     )
-    known = {one.name: one for one in scripts.objects()}
+    known = {(one.name, one.kind): one for one in scripts.objects()}
     made = []
     for name, kind, parameters, doc in found:
         if name.startswith("_"):
             continue
-        ours = known.get(name)
+        ours = known.get((name, kind))
         if ours and ours.doc == doc:
             signature = ours.signature
         else:
@@ -74,8 +74,11 @@ def entries(atlas: Atlas) -> list[Entry]:
 
 
 def entry(atlas: Atlas, name: str) -> Entry:
-    """The view or macro of that name; NotFound tells the ones whose names come near."""
-    every = {one.name: one for one in entries(atlas)}
+    """The view or macro of that name; NotFound tells the ones whose names come near.
+
+    Of a view and a macro of one name the macro, which has the arguments.
+    """
+    every = {one.name: one for one in sorted(entries(atlas), key=lambda one: one.kind != "view")}
     if name in every:
         return every[name]
     import difflib

@@ -28,6 +28,9 @@ _CREATE = re.compile(
 _WORD = re.compile(r"\b([a-z_][a-z0-9_]*)\b(\s*\()?")
 _STRING_OR_COMMENT = re.compile(r"'(?:[^']|'')*'|--[^\n]*")
 
+_Key = tuple[str, bool]
+"""Name, and whether it is called: that of a macro."""
+
 
 @dataclass(frozen=True)
 class SqlObject:
@@ -115,32 +118,31 @@ def _arguments(rest: str) -> tuple[str, str]:
     raise RuntimeError(f"unbalanced parentheses in {rest[:40]!r}")
 
 
-def _mentions(one: SqlObject, found: Mapping[str, SqlObject]) -> set[str]:
-    """Names of the other objects that the body uses: a macro is called, a view is not."""
+def _mentions(one: SqlObject, found: Mapping[_Key, SqlObject]) -> set[_Key]:
+    """The other objects that the body uses: a macro is called, a view is not."""
     words = _WORD.findall(_STRING_OR_COMMENT.sub("", one.body))
-    return {
-        word
-        for word, call in words
-        if word in found and word != one.name and (found[word].kind == "view") != bool(call)
-    }
+    return {(word, bool(call)) for word, call in words} & found.keys() - {_key(one)}
+
+
+def _key(one: SqlObject) -> _Key:
+    return one.name, one.kind != "view"
 
 
 @functools.cache
 def objects() -> tuple[SqlObject, ...]:
-    """Every view and macro, each after those that its body mentions."""
-    found: dict[str, SqlObject] = {}
+    """Every view and macro, each after those that its body mentions.
+
+    A view and a table macro may share a name: `from name` and `from name(…)`, the view being the
+    macro with its defaults.
+    """
+    found: dict[_Key, SqlObject] = {}
     for path in sorted([*(SQL / "views").glob("*.sql"), *(SQL / "macros").glob("*/*.sql")]):
         one = _parse(path)
-        if one.name in found:
-            raise RuntimeError(f"{one.name} is defined in {found[one.name].path} and in {path}")
-        found[one.name] = one
-    graph = {name: sorted(_mentions(one, found)) for name, one in sorted(found.items())}
-    return tuple(found[name] for name in graphlib.TopologicalSorter(graph).static_order())
-
-
-def find(name: str) -> SqlObject | None:
-    """The object of that name, or None."""
-    return next((one for one in objects() if one.name == name), None)
+        if _key(one) in found:
+            raise RuntimeError(f"{one.name} is defined in {found[_key(one)].path} and in {path}")
+        found[_key(one)] = one
+    graph = {key: sorted(_mentions(one, found)) for key, one in sorted(found.items())}
+    return tuple(found[key] for key in graphlib.TopologicalSorter(graph).static_order())
 
 
 @functools.cache
@@ -157,7 +159,7 @@ def load(con: duckdb.DuckDBPyConnection) -> None:
 
     Objects of an earlier version that have no file any more are dropped. Idempotent.
     """
-    kept = {one.name for one in objects()}
+    kept = {_key(one) for one in objects()}
     stale = con.execute(
         """
         select 'view', view_name from duckdb_views()
@@ -168,7 +170,7 @@ def load(con: duckdb.DuckDBPyConnection) -> None:
         """
     ).fetchall()
     for kind, name in stale:
-        if name not in kept:
+        if (name, kind != "view") not in kept:
             con.execute(f'drop {kind.replace("table macro", "macro table")} "{name}"')
     for one in objects():
         con.execute(one.body)

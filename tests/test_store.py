@@ -57,30 +57,28 @@ def test_the_file_is_readable_by_a_plain_client(path: Path) -> None:
 
 def test_comments_are_the_files_headers_and_survive_reopening(path: Path) -> None:
     with Atlas.open(path) as atlas:
-        comments = dict(
-            atlas.rows(
-                "select function_name, comment from duckdb_functions() where comment is not null"
-                " union all select view_name, comment from duckdb_views() where not internal"
-            )
+        comments = atlas.rows(
+            "select function_name, comment from duckdb_functions() where comment is not null"
+            " union all select view_name, comment from duckdb_views() where not internal"
         )
     for one in scripts.objects():
-        assert comments[one.name] == one.doc
+        assert (one.name, one.doc) in comments
         assert one.summary
 
 
 def test_loading_the_objects_again_changes_nothing(path: Path) -> None:
-    with Atlas.open(path, write=True) as atlas:
-        before = atlas.rows(
-            "select function_name, lower(macro_definition), comment from duckdb_functions()"
-            " where not internal order by all"
-        )
-        with atlas.transaction():
-            scripts.load(atlas._connection)
-        after = atlas.rows(
-            "select function_name, lower(macro_definition), comment from duckdb_functions()"
-            " where not internal order by all"
-        )
-    assert before == after
+    def kept() -> list[tuple[object, ...]]:
+        """As the file holds them: what was just created, DuckDB may print in other words."""
+        with Atlas.open(path) as atlas:
+            return atlas.rows(
+                "select function_name, lower(macro_definition), comment from duckdb_functions()"
+                " where not internal order by all"
+            )
+
+    before = kept()
+    with Atlas.open(path, write=True) as atlas, atlas.transaction():
+        scripts.load(atlas._connection)
+    assert kept() == before
     assert before
 
 

@@ -53,15 +53,11 @@ create or replace macro gates(
     confidence := 0.95
 ) as table
 select
-    found.* exclude (over, output_id, input_ids, single_id),
+    found.*,
     share_interval(found.n_both_held_out, found.n_gate_held_out, confidence).low
         as sufficiency_held_out_low,
     share_interval(found.n_both_held_out, found.n_output_held_out, confidence).low
-        as necessity_held_out_low,
-    found.over,
-    found.output_id,
-    found.input_ids,
-    found.single_id
+        as necessity_held_out_low
 from (
     -- Not recursive: the lists of inputs stay whole.
     select unnest(

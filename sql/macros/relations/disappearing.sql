@@ -1,0 +1,62 @@
+-- Features that do not go on in the next layer. One row per feature.
+--
+-- No feature of the next layer, of the same model, hook and variant, has Pearson's r of at least
+-- 0.95 with them: Balcells et al., arXiv 2410.08869. The other features are in passed_through.
+-- Live features are listed; with dead := true all of them, as in the published shares, whose
+-- denominators hold the dead; see layer_flow for both shares. Layers that are not linked give no rows.
+-- `disappearing` alone is the same with these defaults.
+-- successor: the downstream feature with the highest measure, which is value; both null if no pair
+-- with the feature is stored
+-- n_active: tokens on which the feature is active
+-- tested: whether it is active on as many tokens as a stored pair must have in common; of a rarer one
+-- it is not known whether it goes on
+--
+-- at_least: of the measure, from which on a feature passes
+-- measure: 'pearson', 'jaccard', 'sufficiency', 'necessity', 'mutual_information' or
+-- 'activation_cosine'; see edges
+-- strong: true for activity above a fifth of the maximum, as in edges_strong
+-- dead: true to list features that are never active as well
+--
+--     select feature, successor, value from disappearing where tested order by n_active desc limit 5
+--
+--     select sae, count(*) from disappearing(at_least := 0.5) group by sae
+create or replace macro disappearing(
+    at_least := 0.95, measure := 'pearson', strong := false, dead := false
+) as table
+with
+best as (
+    select
+        feature_id as id,
+        -- Of equals the first.
+        max(
+            {
+                'value': _edge_measure(
+                    _known_measure(measure),
+                    n, n_a, n_b, n_both, sum_a, sum_b, sum_a2, sum_b2, sum_ab
+                ),
+                'before': -next_id
+            }
+        ) as via
+    from _neighbour_pairs(strong)
+    group by feature_id
+)
+select
+    own.name || '/' || features.index as feature,
+    other.name || '/' || (-best.via.before - other.first_feature_id) as successor,
+    best.via.value as value,
+    features.n_active,
+    features.n_active >= chained.min_joint as tested,
+    own.name as sae,
+    other.name as next_sae,
+    own.layer,
+    other.layer as next_layer,
+    features.feature_id,
+    -best.via.before as successor_id
+from _layer_links as chained
+join saes as own on own.sae_id = chained.sae_id
+join saes as other on other.sae_id = chained.next_sae_id
+join features on features.sae_id = own.sae_id
+left join best on best.id = features.feature_id
+where chained.link_id is not null
+and (features.alive or dead)
+and (best.via.value >= at_least) is distinct from true;
