@@ -5,6 +5,8 @@
     linking     computes it for layers of an atlas, and keeps it: `atlas link`
     communities finds communities of features over all layers, and keeps them: `atlas communities`;
                 by partition, agreement, community_labels
+    gates       finds features that fire where two or three upstream do in a Boolean combination; by
+                boolean, which counts, with gate_loops
 
 What is kept are counts and sums; every measure of an edge is SQL over them (sql/views/edges.sql).
 """
