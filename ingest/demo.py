@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from atlas.cards import FeatureCard, card
+from atlas.compare.study import StudyOptions, compare
 from atlas.demo import MODELS, models_folder
 from atlas.errors import BadInput
 from atlas.ingest.plan import IngestOptions
@@ -42,6 +44,34 @@ _FINDINGS = """
 """
 
 
+_AGREEMENT = """
+    select
+        model_a, layer_a, model_b, layer_b,
+        max(value) filter (metric = 'mean_correlation') as r,
+        max(calibrated) filter (metric = 'rsa') as rsa,
+        max(q) filter (metric = 'rsa') as q
+    from universality
+    where subspace = 'all' and layer_a = layer_b
+    group by all
+    order by model_a, model_b, layer_a
+"""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike one layer of two models is."""
+
+    model_a: str
+    layer_a: int
+    model_b: str
+    layer_b: int
+    r: float
+    """Mean correlation of their paired features, on documents that did not pair them."""
+    rsa: float
+    """Of the paired features' directions; calibrated, 0 by chance."""
+    q: float
+
+
 @dataclass(frozen=True)
 class Finding:
     """A feature of one model and the feature of another model that fires most like it."""
@@ -58,10 +88,12 @@ def build_demo(path: Path, *, progress: Progress, wait: float = 0.0) -> None:
     BadInput where the atlas is a demo of another Python, whose documentation is another text, or of
     another version of this package.
     """
+    compared = [(f"{a}/*-resid_post", f"{b}/*-resid_post") for a, b in combinations(MODELS, 2)]
     wanted = [(name, f"{name}: TopK", LAYERS, "topk") for name in MODELS]
     wanted.append((MODELS[0], f"{MODELS[0]} again: {COMPARED}", LAYERS[-1], COMPARED))
+    n_steps = len(wanted) + 1
     for number, (name, what, layers, arch) in enumerate(wanted, 1):
-        progress.notice(f"Step {number} of {len(wanted)}: {what}")
+        progress.notice(f"Step {number} of {n_steps}: {what}")
         options = IngestOptions(
             model=str(models_folder() / name),
             layers=layers,
@@ -76,6 +108,9 @@ def build_demo(path: Path, *, progress: Progress, wait: float = 0.0) -> None:
                 f"{path} is a demo that another Python or another version of atlas made; delete "
                 "it, or name another file."
             ) from error
+    progress.notice(f"Step {n_steps} of {n_steps}: the models compared with each other")
+    for a, b in compared:
+        compare(path, StudyOptions(a, b), progress=progress, wait=wait)
 
 
 def findings(atlas: Atlas, n: int = 4) -> list[Finding]:
@@ -85,3 +120,17 @@ def findings(atlas: Atlas, n: int = 4) -> list[Finding]:
         Finding(card(atlas, feature, contexts=3), card(atlas, other, contexts=2), r)
         for feature, other, r in atlas.rows(_FINDINGS, asked)
     ]
+
+
+def agreements(atlas: Atlas) -> list[Agreement]:
+    """How alike the same layers of the demo's models are."""
+    return [Agreement(*row) for row in atlas.rows(_AGREEMENT)]
+
+
+def n_universal(atlas: Atlas) -> int:
+    """Features of the first model with counterparts in all others, which agree with each other."""
+    ((count,),) = atlas.rows(
+        "select count(*) from universal_features where model = ? and n_models = ? and consistent",
+        [MODELS[0], len(MODELS)],
+    )
+    return int(count)

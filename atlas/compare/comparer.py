@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 
     Connect = Callable[[], duckdb.DuckDBPyConnection]
 
-_LEAST = 3
-"""Of a feature's five strongest words so many are keywords of its category: most of them. By one
-alone, the published rule, which 'lan2024' keeps, SAEs of a model with shuffled weights have as many
-members as those of the model itself."""
-
-_LEAST_AS_PUBLISHED = 1
-
 _ENTRIES_KEPT = 100_000_000
 """Activations of SAEs held in memory at a time."""
 
@@ -60,13 +53,13 @@ class Comparer:
         self._lock = threading.RLock()
         self._sides: _Recent[tuple[int, Over], Side] = _Recent(_ENTRIES_KEPT)
         self._decoders: _Recent[int, NDArray[np.float32]] = _Recent(_NUMBERS_KEPT)
-        self._members: dict[tuple[int, int], dict[str, Rows]] = {}
+        self._members: dict[int, dict[str, Rows]] = {}
         self._pairs: _Recent[tuple[int, int, PairingSettings, str], Pairs] = _Recent(_PAIRS_KEPT)
         self._measured: _Recent[tuple[Any, ...], Measured] = _Recent(_MEASURED_KEPT)
 
-    def categories(self, a: int, b: int, settings: PairingSettings) -> list[str]:
+    def categories(self, a: int, b: int) -> list[str]:
         """The categories of which both SAEs have at least `FEWEST` features."""
-        ours, theirs = self._members_of(a, settings), self._members_of(b, settings)
+        ours, theirs = self._members_of(a), self._members_of(b)
         return [
             category
             for category in ours
@@ -83,8 +76,8 @@ class Comparer:
     ) -> Pairs:
         """The paired features of two SAEs, given by id.
 
-        subspace: 'all', or a category of the table `categories`: then the features most of whose
-        strongest words are among its words (with the method 'lan2024', any of them) are paired.
+        subspace: 'all', or a category of the table `categories`: then the features that have one of
+        its words among their five strongest are paired.
         """
         key = (a, b, settings, subspace)
         with self._lock:
@@ -93,8 +86,8 @@ class Comparer:
                 only: dict[str, Rows] = {}
                 if subspace != WHOLE:
                     nobody = np.empty(0, np.int64)
-                    only["only_a"] = self._members_of(a, settings).get(subspace, nobody)
-                    only["only_b"] = self._members_of(b, settings).get(subspace, nobody)
+                    only["only_a"] = self._members_of(a).get(subspace, nobody)
+                    only["only_b"] = self._members_of(b).get(subspace, nobody)
                 over = settings.over
                 found = pair(
                     self._side(a, over), self._side(b, over), settings, progress=progress, **only
@@ -165,13 +158,12 @@ class Comparer:
             self._sides.put((sae_id, over), found, len(found.activity.q))
         return found
 
-    def _members_of(self, sae_id: int, settings: PairingSettings) -> dict[str, Rows]:
-        least = _LEAST_AS_PUBLISHED if settings.method == "lan2024" else _LEAST
+    def _members_of(self, sae_id: int) -> dict[str, Rows]:
         with self._lock:
-            if (sae_id, least) not in self._members:
+            if sae_id not in self._members:
                 with closing(self._connect()) as con:
-                    self._members[sae_id, least] = members(con, sae_id, least=least)
-            return self._members[sae_id, least]
+                    self._members[sae_id] = members(con, sae_id)
+            return self._members[sae_id]
 
 
 class _Recent(Generic[K, V]):

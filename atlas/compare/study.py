@@ -167,9 +167,7 @@ class _Run:
         """Measure one pair of SAEs, all features and then each category."""
         subspaces = [WHOLE]
         if self._options.semantic:
-            subspaces += self._comparer.categories(
-                job.a.sae_id, job.b.sae_id, self._options.settings
-            )
+            subspaces += self._comparer.categories(job.a.sae_id, job.b.sae_id)
         self._results += [self._measure(job, one) for one in subspaces]
         if time.monotonic() - self._kept_at > _COMMIT_EVERY:
             try:

@@ -28,8 +28,8 @@
 --
 -- a, b: names or ids of two SAEs, also columns of them
 -- metric: one of those above
--- subspace: 'all', or a category of the table categories: then only features of which 3 of their 5
--- strongest words are among its words are paired (with the method 'lan2024', 1 of 5)
+-- subspace: 'all', or a category of the table categories: then only features with one of its words
+-- among their 5 strongest are paired
 -- method, over, min_joint, concepts_only: of the pairing, as in pairs()
 -- permutations, subsets: how many of each null; 0 leaves it out
 -- seed: of the nulls

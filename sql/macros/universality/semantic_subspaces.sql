@@ -1,9 +1,10 @@
 -- How alike two SAEs are in each meaning: compare() within categories of words. One row per category.
 --
--- For every category of the table categories, the features of which 3 of their 5 strongest words are
--- among its words are paired and compared (category_features with least := 3). With the method
--- 'lan2024' one such word is enough, as Lan et al. 2024 (arXiv 2410.06981) have it for tokens; by that
--- rule most members are there by chance. Categories with fewer than 3 pairs have no row.
+-- For every category of the table categories, the features with one of its words among their 5
+-- strongest are paired and compared (the rule of Lan et al. 2024, arXiv 2410.06981, there for tokens).
+-- By that rule some members are there by chance, which the nulls share; category_features with
+-- least := 3 lists the sure ones. 'hungarian' pairs the most of them, which small categories need.
+-- Categories with fewer than 3 pairs have no row.
 --
 -- value, calibrated, p and the others: as in compare(). Subspaces are small, so value is high by
 -- itself; p asks whether the matching within the category matters, subset_p whether the category is
