@@ -103,7 +103,7 @@ def command(
     kind: str | None,
     wait: float,
 ) -> None:
-    """Find communities among the linked features of MODEL's layers, and keep them in the atlas.
+    """Find features of all layers that go together, and keep them.
 
     MODEL is a model, an SAE or a pattern of SAEs' names; all layers of the same hook and variant
     take part. Without --method nothing is computed, and the clusterings that the atlas holds are
