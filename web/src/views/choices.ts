@@ -1,7 +1,8 @@
-/** Which layered graph a view is about. */
+/** Which layered graph, and which communities, a view is about. */
 
 import { select } from "../parts/controls.ts";
-import type { GraphInfo } from "../types.ts";
+import { number, words } from "../format.ts";
+import type { Clustering, GraphInfo } from "../types.ts";
 import { hint, type Page } from "../view.ts";
 
 export function chosenGraph({ atlas, address }: Page): GraphInfo | undefined {
@@ -35,4 +36,20 @@ export function noGraph(): HTMLElement {
   return hint(
     "No layers of this model are joined yet. `atlas link ATLAS` computes which features of neighbouring layers are active together.",
   );
+}
+
+/** Methods by how telling their communities are as colours; components are mostly one. */
+const METHODS = ["leiden_modularity", "louvain", "leiden_cpm", "components"];
+
+/** The clusterings, those first that are shown unless one is chosen. */
+export function byUse(clusterings: Clustering[]): Clustering[] {
+  const place = (c: Clustering) =>
+    (METHODS.indexOf(c.method) + METHODS.length + 1) % (METHODS.length + 1);
+  return clusterings.toSorted((a, b) => place(a) - place(b) || b.clustering_id - a.clustering_id);
+}
+
+export function clusteringName(c: Clustering): string {
+  const resolution = c.resolution === null ? "" : ` ${number(c.resolution, 2)}`;
+  const over = c.measure ? `, ${words(c.measure)} ≥ ${c.at_least}` : "";
+  return `${words(c.method)}${resolution}${over} (${c.n_communities})`;
 }

@@ -7,13 +7,14 @@ import { count, counted, fixed, percent, words } from "../format.ts";
 import { select } from "../parts/controls.ts";
 import { communityLink, featureLink } from "../parts/links.ts";
 import type { Clustering, CommunitiesAnswer, CommunityAnswer } from "../types.ts";
+import { byUse, clusteringName } from "./choices.ts";
 import { hint, type Page, settled, show, type View } from "../view.ts";
 
 const LISTED = 200;
 const MEMBERS = 600;
 
 export const communities: View = (root, page) => {
-  const { clusterings } = page.atlas;
+  const clusterings = byUse(page.atlas.clusterings);
   const [given, id] = page.address.path;
   const clustering = clusterings.find((c) => String(c.clustering_id) === given) ?? clusterings[0];
   if (!clustering) {
@@ -27,8 +28,7 @@ export const communities: View = (root, page) => {
 };
 
 function described(c: Clustering): string {
-  const graph = `${c.model} · ${c.hook}${c.variant ? `-${c.variant}` : ""}`;
-  return `${graph} · ${words(c.method)}${c.resolution === null ? "" : ` at ${c.resolution}`}`;
+  return `${c.model} · ${c.hook}${c.variant ? `-${c.variant}` : ""} · ${clusteringName(c)}`;
 }
 
 function all(root: HTMLElement, page: Page, clustering: Clustering): void {
@@ -64,7 +64,10 @@ function all(root: HTMLElement, page: Page, clustering: Clustering): void {
       { class: "controls" },
       select(
         "of",
-        page.atlas.clusterings.map((c) => ({ value: String(c.clustering_id), text: described(c) })),
+        byUse(page.atlas.clusterings).map((c) => ({
+          value: String(c.clustering_id),
+          text: described(c),
+        })),
         String(clustering.clustering_id),
         (v) => page.go(address.format("community", [v])),
       ),
@@ -108,7 +111,7 @@ function list({ clustering, communities }: CommunitiesAnswer): HTMLElement {
             "p",
             { class: "members" },
             ...c.top.flatMap((t, i) => [
-              i > 0 && " · ",
+              i > 0 && " | ",
               el("a", { href: address.feature(t.feature), title: t.feature }, t.label ?? t.feature),
             ]),
           ),

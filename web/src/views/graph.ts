@@ -3,14 +3,14 @@
 import * as address from "../address.ts";
 import { cividis, scheme } from "../colours.ts";
 import { el, fill, svg } from "../dom.ts";
-import { number, words } from "../format.ts";
+import { words } from "../format.ts";
 import { GraphCanvas } from "../graph/canvas.ts";
 import { type Colouring, kindColour } from "../graph/draw.ts";
 import { Panel } from "../graph/panel.ts";
 import { select, slider } from "../parts/controls.ts";
 import type { GraphInfo, SearchResult } from "../types.ts";
 import { type Page, sentenceOf, settled, type View } from "../view.ts";
-import { chosenGraph, graphChoices, noGraph } from "./choices.ts";
+import { byUse, chosenGraph, clusteringName, graphChoices, noGraph } from "./choices.ts";
 
 const COLOURINGS: { value: Colouring; text: string }[] = [
   { value: "community", text: "community" },
@@ -29,8 +29,10 @@ export const graph: View = (root, page) => {
   root.classList.add("full");
   const { atlas, address: here } = page;
   const fixed = page.api.embedded !== null; // an export holds one graph of each kind
-  const clusterings = atlas.clusterings.filter(
-    (c) => c.model === of.model && c.hook === of.hook && (c.variant ?? "") === (of.variant ?? ""),
+  const clusterings = byUse(
+    atlas.clusterings.filter(
+      (c) => c.model === of.model && c.hook === of.hook && (c.variant ?? "") === (of.variant ?? ""),
+    ),
   );
   const settings = {
     measure: here.params.measure ?? atlas.measures[0] ?? "pearson",
@@ -170,10 +172,10 @@ export const graph: View = (root, page) => {
     !fixed &&
       clusterings.length > 1 &&
       select(
-        "communities",
+        "by",
         clusterings.map((c) => ({
           value: String(c.clustering_id),
-          text: `${words(c.method)} ${number(c.resolution)} (${c.n_communities})`,
+          text: clusteringName(c),
         })),
         settings.clustering,
         (v) => {
