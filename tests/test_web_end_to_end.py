@@ -71,9 +71,8 @@ def test_search_feature_lineage_and_back(
     upstream, downstream = min(layers.truth.passes)
     with browser.page(address) as page:
         page.get_by_role("searchbox").fill(f"f{upstream}f")
-        link = page.locator(".hits a.feature").first
-        link.wait_for()
-        link.click()
+        page.locator(".results h2").wait_for(state="detached")  # not the best labels
+        page.locator(".hits a.feature", has_text=f" f{upstream}f").first.click()
         page.get_by_role("heading", name=f"f{upstream}f").wait_for()
         page.get_by_text("of tokens").first.wait_for()
         assert re.search(r"#/feature/deep/\d+-\w+/\d+$", page.url)
