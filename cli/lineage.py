@@ -48,10 +48,11 @@ Record = dict[str, Any]
         "atlas lineage demo.atlas stdlib-a/1-resid_post/12",
         "atlas lineage demo.atlas stdlib-a/1-resid_post/12 --down --at-least 0.9 -f csv",
         "atlas lineage demo.atlas stdlib-a/1-resid_post/12 --across --plot lineage.svg",
+        "atlas lineage demo.atlas --causal 50",
     ],
 )
 @atlas_argument
-@click.argument("feature")
+@click.argument("feature", required=False)
 @click.option("--up", is_flag=True, help="Only what it comes from.")
 @click.option("--down", is_flag=True, help="Only what it leads to.")
 @click.option(
@@ -70,6 +71,13 @@ Record = dict[str, Any]
 @click.option("--strong", is_flag=True, help="Count as active what exceeds a fifth of the maximum.")
 @click.option("--across", is_flag=True, help="Add counterparts in other models, if compared.")
 @click.option(
+    "--causal",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="In place of FEATURE: ablate the earlier feature of N edges in the running model, keep "
+    "the effects on the later ones, and show them by the measure.",
+)
+@click.option(
     "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: svg, png or pdf."
 )
 @click.option(
@@ -82,7 +90,7 @@ Record = dict[str, Any]
 @wait_option
 def command(
     atlas_path: Path,
-    feature: str,
+    feature: str | None,
     up: bool,
     down: bool,
     depth: int | None,
@@ -90,23 +98,31 @@ def command(
     at_least: float,
     strong: bool,
     across: bool,
+    causal: int | None,
     plot: Path | None,
     kind: str | None,
     wait: float,
 ) -> None:
-    """Follow FEATURE through the layers of its model, back and on.
+    """Follow FEATURE through the layers of its model, back and on, or test edges by ablation.
 
     Edges join features of neighbouring layers that fire together; `atlas link` keeps them. Each
     feature is reached by its strongest path, whose value is the product of the edges. The same as
     the macro lineage in SQL, where ancestors, descendants, paths and lineages tell more.
     """
+    if (feature is None) == (causal is None):
+        raise click.UsageError("Give either FEATURE or --causal N.")
+    if causal is not None:
+        if plot is not None:
+            raise click.UsageError("--plot draws the lineage of FEATURE; leave it out.")
+        _ablate(atlas_path, causal, measure, "table" if kind == "tree" else kind, wait)
+        return
     if plot is not None:
         from atlas.plots import check_format
 
         check_format(plot)
     with open_atlas(atlas_path, wait) as atlas:
         parameters = {
-            "feature": str(atlas.feature_id(feature)),
+            "feature": str(atlas.feature_id(feature or "")),
             "measure": measure,
             "at_least": at_least,
             "depth": depth,
@@ -126,6 +142,20 @@ def command(
 
             plot_lineage(atlas, records, plot, measure=measure, at_least=at_least, strong=strong)
             Reporter(keep=False).notice(f"{plot} shows it.")
+
+
+def _ablate(path: Path, n_edges: int, measure: str, kind: str | None, wait: float) -> None:
+    """Ablate a sample of edges, then show mean effects by bins of the measure."""
+    reporter = Reporter()
+    with reporter.task("loading torch and transformers", None, "steps"):
+        from atlas.ingest.causal import AblationOptions, ablate_edges
+    options = AblationOptions(n_edges=n_edges, measure=measure)
+    done = ablate_edges(path, options=options, progress=reporter, wait=wait)
+    with open_atlas(path, wait) as atlas:
+        write_query(atlas.cursor(), "from ablation_effects(?) order by at_least", kind, [measure])
+    reporter.notice(
+        f"{done.n_added:,} edges were ablated; see the views ablation_cards and ablation_agreement."
+    )
 
 
 def _records(atlas: Atlas, parameters: dict[str, object]) -> list[Record]:

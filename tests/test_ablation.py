@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import shutil
 from collections import Counter
@@ -30,6 +32,7 @@ from atlas.ingest.run import ingest
 from atlas.ingest.text.contexts import Context
 from atlas.sae import NORMALIZATIONS, SaeWeights
 from atlas.stored import load_weights
+from tests.commandline import invoke, succeed
 from tests.planted_layers import PlantedLayers
 
 CONTEXT = 16
@@ -383,3 +386,21 @@ def test_effects_by_bin_and_rank_are_those_of_scipy(toy: Path) -> None:
         assert all(a == pytest.approx(b) for a, b in cosines)
         with pytest.raises(atlas.errors.QueryError, match="no measure 'cosine'"):
             store.rows("from ablation_effects('cosine')")
+
+
+# -- the command line ----------------------------------------------------------------------------
+
+
+def test_atlas_lineage_ablates_a_sample_and_shows_effects_by_the_measure(place: Path) -> None:
+    found = list(csv.DictReader(io.StringIO(succeed("lineage", place, "--causal", "6"))))
+    assert sum(int(row["n_edges"]) for row in found) == 6
+    assert found[0].keys() >= {"at_least", "below", "effect", "share"}
+    again = invoke("lineage", place, "--causal", "6")
+    assert "0 edges were ablated" in again.stderr
+
+
+@pytest.mark.parametrize("args", [(), ("one/0-resid_post/1", "--causal", "3")])
+def test_a_feature_or_a_sample_is_needed(place: Path, args: tuple[str, ...]) -> None:
+    result = invoke("lineage", place, *args)
+    assert result.exit_code == 2
+    assert "Give either FEATURE or --causal N." in result.stderr
