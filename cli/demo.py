@@ -102,11 +102,13 @@ def _print_next(out: Console, path: Path, finding: Finding) -> None:
         f"atlas show {path} {first.name}",
         f"atlas similar {path} {first.name} --within {other.model}",
         f"atlas search {path} {first.top_words[0].form}",
+        f"atlas lineage {path} {first.name} --at-least 0.3",
         f"atlas sql {path} \"from relation('{first.name}', '{other.name}')\" -f ndjson",
         f"atlas sql {path} 'from universal_features order by weakest_r desc limit 5'",
         f"atlas compare {path} {first.model} {other.model} --plot layers.svg",
         f"atlas export {path} --features '{first.sae}/*' --with labels,examples --to out.parquet",
         f"atlas info {path} --plot frontier.svg",
+        f"atlas view {path}",
         f"atlas sql {path}",
         f"atlas macros {path}",
     ):
