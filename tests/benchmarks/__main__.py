@@ -14,7 +14,7 @@ from pathlib import Path
 
 NAMES = (
     "ingest", "peers", "architectures", "similar", "storage", "startup", "pairing", "permutations",
-    "coactivations",
+    "coactivations", "lineage",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 

@@ -21,9 +21,8 @@ walked as (
         1.0::double as value,
         1.0::double as weakest,
         false as cut,
-        [id::bigint] as path
-    where id is not null
-    and _edges_asked(measure, at_least, depth)
+        []::bigint[] as path
+    where _edges_asked(measure, at_least, depth)
     union all
     (
         with
@@ -37,10 +36,14 @@ walked as (
             edges.value * edges.edge as value,
             least(edges.weakest, edges.edge) as weakest,
             edges.cut or count(*) over () > most as cut,
-            if(down, list_append(edges.path, edges.next_id), list_prepend(edges.next_id, edges.path))
-                as path
+            if(
+                down,
+                list_append(edges.path, edges.feature_id),
+                list_prepend(edges.feature_id, edges.path)
+            ) as path
         from (
             select
+                reached.feature_id,
                 reached.steps,
                 reached.value,
                 reached.weakest,

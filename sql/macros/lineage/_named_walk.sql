@@ -16,7 +16,11 @@ select
     -- Counted as doubles: there may be more than fit into a BIGINT.
     least(walked.n_paths, 9e18)::bigint as n_paths,
     list_transform(
-        walked.path,
+        if(
+            down,
+            list_append(walked.path, walked.feature_id),
+            list_prepend(walked.feature_id, walked.path)
+        ),
         lambda id, i: _chains.saes[_chains.place - if(down, walked.steps, 0) + i - 1] || '/'
         || (id - _chains.firsts[_chains.place - if(down, walked.steps, 0) + i - 1])
     ) as path,

@@ -3,8 +3,8 @@
 -- Layer by layer: what is reached by k steps is known, with its best path, before step k + 1. The
 -- feature itself comes with step 0.
 --
--- id: of the feature
--- path: ids, from upstream to downstream
+-- id: of the feature; used once, for it may be a long expression
+-- path: ids, from upstream to downstream, without the last one reached
 -- down: false for upstream
 create or replace macro _walk(id, measure, at_least, depth, strong, down) as table
 with recursive
@@ -24,9 +24,8 @@ walked as (
         1.0::double as value,
         1.0::double as weakest,
         1.0::double as n_paths,
-        [id::bigint] as path
-    where id is not null
-    and _edges_asked(measure, at_least, depth)
+        []::bigint[] as path
+    where _edges_asked(measure, at_least, depth)
     union all
     (
         with
@@ -44,8 +43,8 @@ walked as (
             best.n_paths,
             if(
                 down,
-                list_append(best.path.path, best.next_id),
-                list_prepend(best.next_id, best.path.path)
+                list_append(best.path.path, -best.path.before),
+                list_prepend(-best.path.before, best.path.path)
             ) as path
         from (
             select

@@ -35,7 +35,11 @@ select
     walked.value,
     walked.weakest,
     list_transform(
-        walked.path,
+        if(
+            upstream,
+            list_prepend(walked.feature_id, walked.path),
+            list_append(walked.path, walked.feature_id)
+        ),
         lambda id, i: _chains.saes[_chains.place - if(upstream, 0, walked.steps) + i - 1] || '/'
         || (id - _chains.firsts[_chains.place - if(upstream, 0, walked.steps) + i - 1])
     ) as path,
@@ -47,4 +51,4 @@ from _beam(
 join features on features.feature_id = walked.feature_id
 join _chains on _chains.sae_id = features.sae_id
 where if(_chains.apart_a is null, walked.steps, 1) > 0
-order by walked.steps, walked.value desc, walked.path;
+order by walked.steps, walked.value desc, walked.path, walked.feature_id;
