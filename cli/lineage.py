@@ -103,7 +103,7 @@ def command(
     kind: str | None,
     wait: float,
 ) -> None:
-    """Follow FEATURE through the layers of its model, back and on, or test edges by ablation.
+    """Follow FEATURE through the layers, back and on, or test edges by ablation.
 
     Edges join features of neighbouring layers that fire together; `atlas link` keeps them. Each
     feature is reached by its strongest path, whose value is the product of the edges. The same as
