@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -30,17 +30,26 @@ Longs = NDArray[np.int64]
 Reals = NDArray[np.float64]
 
 _BLOCKS_PER_THREAD = 8
+_FREQUENT = 64
+"""A feature active on more than one in as many units is kept as bits."""
 
 
 class Postings:
     """Where the features of two SAEs are active; those of B are numbered on from A's last."""
 
     def __init__(self, a: Activity, b: Activity) -> None:
+        from atlas.lineage import gate_loops
+
         self.n_units = a.n_units
         self.first_of_b = a.d_sae
         self.indptr = np.concatenate([a.indptr, a.indptr[-1] + b.indptr[1:]])
         self.unit = np.concatenate([a.unit, b.unit])
         self.n_active: Longs = np.diff(self.indptr)
+        # The frequent ones as bits too: at most twice the memory of the list of their units.
+        frequent = self.n_active * _FREQUENT > self.n_units
+        self.slot = np.where(frequent, np.cumsum(frequent) - 1, -1).astype(np.int32)
+        self.bits = np.zeros((int(frequent.sum()), (self.n_units + 63) // 64), np.uint64)
+        gate_loops.mark(self.slot, self.indptr, self.unit, self.bits)
 
     def common(self, sets: NDArray[np.integer]) -> Longs:
         """(n,): on how many units all features of each row of `sets` (n, k) are active."""
@@ -53,8 +62,9 @@ class Postings:
         threads = os.cpu_count() or 1
         edges = np.linspace(0, n, threads * _BLOCKS_PER_THREAD + 1).astype(np.int64)
         with ThreadPoolExecutor(threads) as pool:
+            arrays = (self.indptr, self.unit, self.slot, self.bits, sets, out)
             blocks = [
-                pool.submit(gate_loops.common, first, last, self.indptr, self.unit, sets, out)
+                pool.submit(gate_loops.common, first, last, *arrays)
                 for first, last in itertools.pairwise(edges)
                 if last > first
             ]
@@ -130,7 +140,9 @@ def outputs_covered(
     postings: Postings, kind: str, inputs: NDArray[np.integer], output: NDArray[np.integer]
 ) -> Longs:
     """(n,): units on which each gate is true and its output active; as `truth`, but cheaper."""
-    return _true(kind, _sets(postings, inputs, output), (1 << inputs.shape[1]) - 1)
+    full = (1 << inputs.shape[1]) - 1
+    needed = {"and": [full], "or": range(1, full + 1), "and_not": range(1, full + 1, 2)}[kind]
+    return _true(kind, _sets(postings, inputs, output, needed), full)
 
 
 def truth(
@@ -158,20 +170,35 @@ def truth(
 
 
 def _sets(
-    postings: Postings, inputs: NDArray[np.integer], output: NDArray[np.integer] | None
+    postings: Postings,
+    inputs: NDArray[np.integer],
+    output: NDArray[np.integer] | None,
+    needed: Iterable[int] | None = None,
 ) -> Longs:
-    """(n, 2^k): N(S) of every set S of the inputs; NJ(S) with an output."""
+    """(n, 2^k): N(S) of every set S of the inputs, or of those needed; NJ(S) with an output."""
     n, k = inputs.shape
-    counts = np.empty((n, 1 << k), np.int64)
+    counts = np.zeros((n, 1 << k), np.int64)
     counts[:, 0] = postings.n_units
     if output is not None:
         counts[:, 0] = postings.n_active[postings.first_of_b + output]
-    for bits in range(1, 1 << k):
+    for bits in needed or range(1, 1 << k):
         columns = [inputs[:, i] for i in range(k) if bits >> i & 1]
         if output is not None:
             columns.append(postings.first_of_b + output)
-        counts[:, bits] = postings.common(np.stack(columns, axis=1))
+        counts[:, bits] = _each_once(postings, np.stack(columns, axis=1))
     return counts
+
+
+def _each_once(postings: Postings, sets: NDArray[np.integer]) -> Longs:
+    """As `postings.common`, of sets many of which are the same: gates share most of theirs."""
+    d = len(postings.n_active)
+    if not 1 < sets.shape[1] < 4 or d > 2_000_000:  # alone, or all that makes a gate; or no number
+        return postings.common(sets)
+    number = np.zeros(len(sets), np.int64)
+    for column in sets.T:
+        number = number * d + column
+    _, first, place = np.unique(number, return_index=True, return_inverse=True)
+    return postings.common(sets[first])[place]
 
 
 def _true(kind: str, counts: Longs, inputs: int) -> Longs:

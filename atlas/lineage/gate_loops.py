@@ -11,6 +11,12 @@ from atlas.compiled import compiled
 
 Indices = NDArray[np.int32]
 Places = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+_TWOS = np.uint64(0x5555555555555555)
+_FOURS = np.uint64(0x3333333333333333)
+_EIGHTS = np.uint64(0x0F0F0F0F0F0F0F0F)
+_BYTES = np.uint64(0x0101010101010101)
 
 
 @compiled
@@ -36,33 +42,69 @@ def _reach(unit: Indices, at: int, stop: int, wanted: int) -> int:
 
 
 @compiled
+def mark(slot: Indices, indptr: Places, unit: Indices, bits: Words) -> None:
+    """Set in row slot[f] of `bits` (n_slots, words), zero before, a bit for each unit of f."""
+    for feature in range(len(slot)):
+        if slot[feature] >= 0:
+            row = bits[slot[feature]]
+            for entry in range(indptr[feature], indptr[feature + 1]):
+                row[unit[entry] >> 6] |= np.uint64(1) << np.uint64(unit[entry] & 63)
+
+
+@compiled
+def _ones(word: np.uint64) -> int:
+    """How many bits of a word are 1, by sums of 2, 4 and 8 bits side by side."""
+    word = word - ((word >> np.uint64(1)) & _TWOS)
+    word = (word & _FOURS) + ((word >> np.uint64(2)) & _FOURS)
+    word = (word + (word >> np.uint64(4))) & _EIGHTS
+    return int((word * _BYTES) >> np.uint64(56))
+
+
+@compiled
 def common(
-    first: int, last: int, indptr: Places, unit: Indices, sets: NDArray[Any], out: Places
-) -> None:
+    first: int, last: int,
+    indptr: Places, unit: Indices, slot: Indices, bits: Words,
+    sets: NDArray[Any], out: Places,
+) -> None:  # fmt: skip
     """Into `out`: of the sets `first` … `last` − 1, on how many units all features are active.
 
-    Feature f is active on unit[indptr[f]:indptr[f + 1]], ascending; sets (n, k) hold features. The
-    cost of a set is k times the firings of its rarest feature, times a logarithm.
+    Feature f is active on unit[indptr[f]:indptr[f + 1]], ascending, and if slot[f] >= 0 these are
+    marked in that row of `bits`; sets (n, k) hold features. The cost of a set is k times the
+    firings of its rarest feature; of features that all have marks, k times the units / 64.
     """
     k = sets.shape[1]
     at = np.empty(k, np.int64)
+    stop = np.empty(k, np.int64)
+    marks = np.empty(k, np.int64)
     for row in range(first, last):
-        rarest = 0
-        fewest = indptr[sets[row, 0] + 1] - indptr[sets[row, 0]]
-        for i in range(k):
-            at[i] = indptr[sets[row, i]]
-            if indptr[sets[row, i] + 1] - at[i] < fewest:
-                rarest, fewest = i, indptr[sets[row, i] + 1] - at[i]
+        for i in range(k):  # the rarest first: where it is not active, the others need no look
+            begin, end = indptr[sets[row, i]], indptr[sets[row, i] + 1]
+            place = i
+            while place > 0 and stop[place - 1] - at[place - 1] > end - begin:
+                at[place], stop[place] = at[place - 1], stop[place - 1]
+                marks[place] = marks[place - 1]
+                place -= 1
+            at[place], stop[place], marks[place] = begin, end, slot[sets[row, i]]
         count = 0
-        for entry in range(at[rarest], at[rarest] + fewest):
+        if marks[0] >= 0:  # then all have, being more frequent
+            for word in range(bits.shape[1]):
+                together = bits[marks[0], word]
+                for i in range(1, k):
+                    together &= bits[marks[i], word]
+                count += _ones(together)
+            out[row] = count
+            continue
+        for entry in range(at[0], stop[0]):
             wanted = unit[entry]
             everywhere = True
-            for i in range(k):
-                if i != rarest:
-                    stop = indptr[sets[row, i] + 1]
-                    at[i] = _reach(unit, at[i], stop, wanted)
-                    if at[i] == stop or unit[at[i]] != wanted:
-                        everywhere = False
-                        break
+            for i in range(1, k):
+                if marks[i] >= 0:
+                    found = bits[marks[i], wanted >> 6] >> np.uint64(wanted & 63) & np.uint64(1)
+                    everywhere = found == 1
+                else:
+                    at[i] = _reach(unit, at[i], stop[i], wanted)
+                    everywhere = at[i] < stop[i] and unit[at[i]] == wanted
+                if not everywhere:
+                    break
             count += everywhere
         out[row] = count
