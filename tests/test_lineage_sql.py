@@ -404,6 +404,30 @@ def test_layers_that_are_not_linked_are_told(tmp_path):
                 store.rows(f"from {call}")
 
 
+def test_models_that_are_not_linked_do_not_matter_to_others(tmp_path):
+    ones = np.full((2, 2), 0.9)
+    with random_layers(tmp_path / "two.atlas", [ones, ones]) as store:
+        with store.transaction():
+            store.execute("insert into models by name select * replace (7 as model_id, 'other' as"
+                          " name) from models")  # fmt: skip
+            store.execute(
+                "insert into saes by name select * replace (sae_id + 10 as sae_id, 7 as model_id,"
+                " 'other' || name[2:] as name, first_feature_id + 100 as first_feature_id)"
+                " from saes"
+            )
+            store.execute(
+                "insert into features by name select * replace (feature_id + 100 as feature_id,"
+                " sae_id + 10 as sae_id) from features"
+            )
+        for call in ("descendants(0)", "lineage(0)", "paths(0)", "lineages('m')",
+                     "layer_flow('m', hook := 'x')"):  # fmt: skip
+            assert store.rows(f"from {call}")
+        with pytest.raises(QueryError, match="other/0-x and other/1-x are not linked"):
+            store.rows("from layer_flow('other', hook := 'x')")
+        with pytest.raises(QueryError, match="other/0-x and other/1-x are not linked"):
+            store.rows("from lineages('other')")
+
+
 def test_no_feature_has_no_lineage(planted):
     assert planted.rows("from descendants(null)") == []
     assert planted.rows("from paths(null)") == []

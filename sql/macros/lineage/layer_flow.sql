@@ -35,8 +35,15 @@ asked as (
         hook as of_hook,
         variant as of_variant
 ),
+-- The error stands in a column: as a filter it would be asked of other models' chains, too.
 chain as materialized (
-    select _layer_links.*
+    select _layer_links.* replace (
+        if(
+            _chains.apart_a is null,
+            _layer_links.place,
+            error(_not_linked(_chains.apart_a, _chains.apart_b))::bigint
+        ) as place
+    )
     from asked
     join models on models.name = asked.of_model
     join _layer_links
@@ -44,9 +51,6 @@ chain as materialized (
         and _layer_links.hook = asked.of_hook
         and _layer_links.variant is not distinct from asked.of_variant
     join _chains on _chains.sae_id = _layer_links.sae_id
-    where if(
-        _chains.apart_a is null, true, error(_not_linked(_chains.apart_a, _chains.apart_b))::boolean
-    )
 ),
 kept as materialized (
     from _strong_edges(measure, at_least, strong)

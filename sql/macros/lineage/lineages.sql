@@ -19,7 +19,12 @@ create or replace macro lineages(
 select
     saes.name || '/' || features.index as feature,
     saes.layer,
-    before.best.steps + 1 + after.best.steps as persists,
+    -- The error stands in a column: as a filter it would be asked of other models' chains, too.
+    if(
+        _chains.apart_a is null,
+        before.best.steps + 1 + after.best.steps,
+        error(_not_linked(_chains.apart_a, _chains.apart_b))::integer
+    ) as persists,
     before.best.steps as back,
     after.best.steps as on,
     before.best.value * after.best.value as value,
@@ -42,5 +47,4 @@ join features as last_features on last_features.feature_id = after.best.end_id
 join saes as lasts on lasts.sae_id = last_features.sae_id
 where features.alive
 and _edges_asked(measure, at_least, null)
-and list_contains(saes_in(space), saes.sae_id)
-and if(_chains.apart_a is null, true, error(_not_linked(_chains.apart_a, _chains.apart_b))::boolean);
+and list_contains(saes_in(space), saes.sae_id);
