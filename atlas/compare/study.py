@@ -26,7 +26,7 @@ from atlas.compare.question import Measured
 from atlas.compare.settings import WHOLE, PairingSettings, Tests
 from atlas.errors import AtlasLocked, BadInput, NotFound
 from atlas.progress import Progress, Silent
-from atlas.store import Atlas, check_writable, format_version, told
+from atlas.store import Atlas, bring_up_to_date, check_writable, told
 
 if TYPE_CHECKING:
     import duckdb
@@ -109,9 +109,7 @@ def compare(
     """
     metrics = tuple(metric(name).name for name in options.metrics)
     progress = progress or Silent()
-    if _is_older(path, wait):
-        with Atlas.open(path, write=True, wait=wait):
-            pass  # Brought up to date, so that there are tables for comparisons.
+    bring_up_to_date(path, wait)
     with Atlas.open(path, wait=wait) as atlas:
         con = atlas.cursor()
         jobs = _jobs(con, options)
@@ -325,11 +323,6 @@ def _plan(
         con.execute("select sha256 from corpora").fetchall(),
     ]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
-
-
-def _is_older(path: Path, wait: float) -> bool:
-    with Atlas.open(path, wait=wait) as atlas:
-        return int(atlas.meta("format") or 0) < format_version()
 
 
 def _circumstances() -> dict[str, str]:
