@@ -13,12 +13,9 @@ import datetime
 import hashlib
 import itertools
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from atlas.errors import BadInput
 from atlas.ingest.edge_sample import (
@@ -42,6 +39,7 @@ from atlas.ingest.models.sites import HookPoint, Placed, Sites
 from atlas.ingest.partners import KnownModel, known_models, load_known
 from atlas.ingest.text.contexts import Context
 from atlas.progress import Progress, Silent, Task
+from atlas.runs import add_run, made_with, now
 from atlas.store import Atlas, bring_up_to_date, check_writable
 from atlas.stored import load_weights
 
@@ -143,7 +141,7 @@ def _measure_model(
             check_ablatable(_placed(atlas, link.sae_a), link.sae_a)
     model = load_known(name, known, options.device, path)
     for link, edges in todo:
-        started_at = _now()
+        started_at = now()
         task.note(f"{link.sae_a} → {link.sae_b}")
         with Atlas.open(path, wait=wait) as atlas:
             upstream, downstream = (
@@ -205,24 +203,14 @@ def _add(
 ) -> None:
     import pyarrow as pa
 
-    ((run_id,),) = atlas.rows("select coalesce(max(run_id) + 1, 0) from runs")
-    packages = ("numpy", "torch", "transformers", "duckdb", "feature-atlas")
-    circumstances: dict[str, Any] = {"device": str(model.device)}
-    circumstances |= {"python": platform.python_version()}
-    circumstances |= {one: version(one) for one in packages}
-    atlas.execute(
-        "insert into runs by name select ? as run_id, 'ablate' as command, ? as plan,"
-        " ? as config, ? as circumstances, ? as seed, ? as started_at, ? as ended_at,"
-        " 'done' as status",
-        [
-            run_id,
-            _plan(link, options),
-            json.dumps(asdict(options) | {"sae_a": link.sae_a, "sae_b": link.sae_b}),
-            json.dumps(circumstances),
-            options.seed,
-            started_at,
-            _now(),
-        ],
+    run_id = add_run(
+        atlas,
+        "ablate",
+        _plan(link, options),
+        asdict(options) | {"sae_a": link.sae_a, "sae_b": link.sae_b},
+        {"device": str(model.device)} | made_with("numpy", "torch", "transformers"),
+        started_at,
+        seed=options.seed,
     )
     means = [
         (one.before / one.n_tokens, one.after / one.n_tokens) if one.n_tokens else None
@@ -238,7 +226,3 @@ def _add(
         "effect": pa.array([one and one[0] - one[1] for one in means], pa.float64()),
     }
     atlas.insert("ablations", pa.table(columns))
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)

@@ -40,6 +40,7 @@ from atlas.ingest.writing.commit import commit
 from atlas.ingest.writing.finished import FinishedRun, FinishedSae
 from atlas.lineage.linking import link_neighbours
 from atlas.progress import Progress, Silent
+from atlas.runs import now
 from atlas.workers import Stage, run_lanes
 
 __all__ = ["MadeOtherwise", "Outcome", "ingest", "prepare"]
@@ -84,7 +85,7 @@ def ingest(
     with workspace(path, key) as work:
         begun = work.read("begun")
         if begun is None:
-            begun = {"at": _now().isoformat(), "plan": plan.sha256}
+            begun = {"at": now().isoformat(), "plan": plan.sha256}
             work.finish("begun", **begun)
         elif work.has_results():
             progress.notice("Going on with this ingest where it stopped.")
@@ -241,7 +242,3 @@ def _lens(
         return None
     end = sum(map(model.width, own))
     return Lens(*unembedding, slice(end - model.width(own[-1]), end))
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)

@@ -184,7 +184,7 @@ def test_an_atlas_that_appears_meanwhile_is_added_to(place: Path, tmp_path: Path
     late = prepare(path, options(place / "two", corpus, layers="0"))
     ingest(path, options(place / "one", corpus, layers="0"))
     with run.workspace(path, "late") as work:
-        done = run._run(late, work, run._now(), run.Silent())
+        done = run._run(late, work, run.now(), run.Silent())
         with run.Silent().task("", None, "") as task:
             run.commit(path, done, work.path("new.atlas"), task, wait=0)
     with atlas.open(path) as a:
@@ -206,7 +206,7 @@ def test_an_atlas_given_another_corpus_meanwhile_refuses(place: Path, tmp_path: 
     ingest(path, options(place / "one", other, layers="0"))
     before = path.read_bytes()
     with run.workspace(path, "late") as work:
-        done = run._run(late, work, run._now(), run.Silent())
+        done = run._run(late, work, run.now(), run.Silent())
         with (
             pytest.raises(BadInput, match="another reference corpus"),
             run.Silent().task("", None, "") as task,

@@ -6,15 +6,12 @@ transactions between, so that a comparison that was interrupted goes on where it
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +23,7 @@ from atlas.compare.question import Measured
 from atlas.compare.settings import WHOLE, PairingSettings, Tests
 from atlas.errors import AtlasLocked, BadInput, NotFound
 from atlas.progress import Progress, Silent
+from atlas.runs import add_run, end_run, made_with, now
 from atlas.store import Atlas, bring_up_to_date, check_writable, told
 
 if TYPE_CHECKING:
@@ -154,7 +152,7 @@ class _Run:
         """run_id: of the same run, which was interrupted."""
         self._path, self._options, self._metrics = path, options, metrics
         self._plan, self._wait = plan, wait
-        self._started = _now()
+        self._started = now()
         self._run_id = run_id
         self._results: list[_Result] = []
         self._kept_at = time.monotonic()
@@ -231,28 +229,18 @@ class _Run:
     def _row(self, atlas: Atlas, status: str) -> int:
         """Write the row of `runs`; its id."""
         if self._run_id is not None:
-            atlas.execute(
-                "update runs set status = ?, ended_at = ? where run_id = ?",
-                [status, _now(), self._run_id],
-            )
+            end_run(atlas, self._run_id, status)
             return self._run_id
-        ((run_id,),) = atlas.rows("select coalesce(max(run_id) + 1, 0) from runs")
-        atlas.execute(
-            "insert into runs by name select ? as run_id, 'compare' as command, ? as plan,"
-            " ? as config, ? as circumstances, ? as seed, ? as started_at, ? as ended_at,"
-            " ? as status",
-            [
-                run_id,
-                self._plan,
-                json.dumps(asdict(self._options)),
-                json.dumps(_circumstances()),
-                self._options.settings.seed,
-                self._started,
-                _now(),
-                status,
-            ],
+        return add_run(
+            atlas,
+            "compare",
+            self._plan,
+            asdict(self._options),
+            made_with("numpy", "scipy", "numba"),
+            self._started,
+            seed=self._options.settings.seed,
+            status=status,
         )
-        return int(run_id)
 
 
 def _jobs(con: duckdb.DuckDBPyConnection, options: StudyOptions) -> list[_Job]:
@@ -323,12 +311,3 @@ def _plan(
         con.execute("select sha256 from corpora").fetchall(),
     ]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
-
-
-def _circumstances() -> dict[str, str]:
-    packages = ("numpy", "scipy", "numba", "duckdb", "feature-atlas")
-    return {"python": platform.python_version()} | {one: version(one) for one in packages}
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)

@@ -11,10 +11,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +23,7 @@ from atlas.lineage.agreement import adjusted_mutual_information
 from atlas.lineage.community_labels import label_communities
 from atlas.lineage.partition import METHODS, Graph, Labels, Method, partition, quality
 from atlas.progress import Progress, Silent, Task
+from atlas.runs import add_run, made_with, now
 from atlas.store import Atlas, bring_up_to_date, check_writable, told
 
 if TYPE_CHECKING:
@@ -235,7 +234,7 @@ def _make(
     graphs: dict[_Chain, tuple[NDArray[np.int64], Graph]] = {}
     for job in jobs:
         task.note(f"{job.chain.name}, {job.method}")
-        started_at = _now()
+        started_at = now()
         if job.chain not in graphs:
             with Atlas.open(path, wait=wait) as atlas:
                 graphs = {job.chain: _read_graph(atlas.cursor(), job.chain, options)}
@@ -342,30 +341,17 @@ def _numbered(clustering_id: int, rows: Any) -> Any:
 
 
 def _add_run(atlas: Atlas, found: _Found, options: ClusterOptions) -> int:
-    ((run_id,),) = atlas.rows("select coalesce(max(run_id) + 1, 0) from runs")
     config = asdict(options) | {
         "methods": [found.job.method],
         "resolution": found.job.resolution,
         "seed": found.job.seed,
     }
-    packages = ("numpy", "scipy", "graspologic-native", "networkx", "duckdb", "feature-atlas")
-    circumstances = {"python": platform.python_version()} | {one: version(one) for one in packages}
-    atlas.execute(
-        "insert into runs by name select ? as run_id, 'communities' as command, ? as plan,"
-        " ? as config, ? as circumstances, ? as seed, ? as started_at, ? as ended_at,"
-        " 'done' as status",
-        [
-            run_id,
-            found.job.plan,
-            json.dumps(config),
-            json.dumps(circumstances),
-            found.job.seed,
-            found.started_at,
-            _now(),
-        ],
+    return add_run(
+        atlas,
+        "communities",
+        found.job.plan,
+        config,
+        made_with("numpy", "scipy", "graspologic-native", "networkx"),
+        found.started_at,
+        seed=found.job.seed,
     )
-    return int(run_id)
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)

@@ -6,18 +6,15 @@ or not at all, so what was interrupted goes on where it stopped.
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import itertools
 import json
 import mmap
-import platform
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,6 +23,7 @@ from atlas.compare.activity import Activity, read_activity
 from atlas.errors import AtlasLocked, BadInput, NotFound
 from atlas.lineage.joint import joint_activity, strong_counts, use_cuda
 from atlas.progress import Progress, Silent, Task
+from atlas.runs import add_run, end_run, made_with, now
 from atlas.store import Atlas, check_writable, format_version, told
 
 if TYPE_CHECKING:
@@ -151,7 +149,7 @@ class _Run:
 
     def __init__(self, path: Path, options: LinkOptions, progress: Progress, wait: float) -> None:
         self._path, self._options, self._progress, self._wait = path, options, progress, wait
-        self._started = _now()
+        self._started = now()
         self._plan = ""
         self._run_id: int | None = None
         self._activities: dict[tuple[int, Over], Activity] = {}
@@ -291,20 +289,15 @@ class _Run:
     def _note_run(self, atlas: Atlas) -> None:
         """The row of `runs`; done at each link, as each is whole."""
         if self._run_id is not None:
-            atlas.execute("update runs set ended_at = ? where run_id = ?", [_now(), self._run_id])
+            end_run(atlas, self._run_id)
             return
-        ((self._run_id,),) = atlas.rows("select coalesce(max(run_id) + 1, 0) from runs")
-        atlas.execute(
-            "insert into runs by name select ? as run_id, 'link' as command, ? as plan,"
-            " ? as config, ? as circumstances, ? as started_at, ? as ended_at, 'done' as status",
-            [
-                self._run_id,
-                self._plan,
-                json.dumps(asdict(self._options)),
-                json.dumps(_circumstances()),
-                self._started,
-                _now(),
-            ],
+        self._run_id = add_run(
+            atlas,
+            "link",
+            self._plan,
+            asdict(self._options),
+            made_with("numpy", "numba"),
+            self._started,
         )
 
 
@@ -380,12 +373,3 @@ def _plan(atlas: Atlas, jobs: Sequence[_Job], options: LinkOptions) -> str:
         atlas.rows("select sha256 from corpora order by corpus_id"),
     ]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
-
-
-def _circumstances() -> dict[str, Any]:
-    packages = ("numpy", "numba", "duckdb", "feature-atlas")
-    return {"python": platform.python_version()} | {one: version(one) for one in packages}
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)

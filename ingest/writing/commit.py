@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import os
@@ -11,9 +10,9 @@ from pathlib import Path
 
 from atlas.ingest.writing.finished import FinishedRun
 from atlas.ingest.writing.model_rows import add_model, add_reference, add_tokenizer
-from atlas.ingest.writing.rows import insert_row, next_id
 from atlas.ingest.writing.sae_rows import add_sae
 from atlas.progress import Task
+from atlas.runs import add_run, end_run
 from atlas.store import Atlas, remove
 
 
@@ -45,14 +44,22 @@ def commit(path: Path, run: FinishedRun, scratch: Path, task: Task, *, wait: flo
 
 def _add(atlas: Atlas, run: FinishedRun, task: Task) -> None:
     with atlas.transaction():
-        run_id = next_id(atlas, "runs", "run_id")
+        run_id = add_run(
+            atlas,
+            "ingest",
+            run.plan.sha256,
+            asdict(run.options),
+            run.circumstances,
+            run.started_at,
+            seed=run.plan.seed,
+        )
         add_reference(atlas, run, run_id)
         tokenizer_id, first_token = add_tokenizer(atlas, run, run_id)
         model_id = add_model(atlas, run, tokenizer_id, run_id)
         for sae in run.saes:
             add_sae(atlas, run, sae, model_id, first_token, run_id)
             task.advance()
-        _add_run(atlas, run, run_id)
+        end_run(atlas, run_id)
         atlas.advance_stamp(_fingerprint(atlas, run, run_id))
 
 
@@ -76,21 +83,3 @@ def _fingerprint(atlas: Atlas, run: FinishedRun, run_id: int) -> str:
     weights = [sae.weights.sha256() for sae in run.saes]
     added = [run.plan.sha256, run.reference.sha256, weights, sums]
     return hashlib.sha256(json.dumps(added).encode()).hexdigest()
-
-
-def _add_run(atlas: Atlas, run: FinishedRun, run_id: int) -> None:
-    insert_row(
-        atlas,
-        "runs",
-        {
-            "run_id": run_id,
-            "command": "ingest",
-            "plan": run.plan.sha256,
-            "config": json.dumps(asdict(run.options)),
-            "circumstances": json.dumps(run.circumstances),
-            "seed": run.plan.seed,
-            "started_at": run.started_at,
-            "ended_at": datetime.datetime.now(datetime.UTC).replace(tzinfo=None),
-            "status": "done",
-        },
-    )

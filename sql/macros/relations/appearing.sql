@@ -24,40 +24,16 @@
 create or replace macro appearing(
     at_least := 0.95, measure := 'pearson', strong := false, dead := false
 ) as table
-with
-best as (
-    select
-        next_id as id,
-        -- Of equals the first.
-        max(
-            {
-                'value': _edge_measure(
-                    _known_measure(measure),
-                    n, n_a, n_b, n_both, sum_a, sum_b, sum_a2, sum_b2, sum_ab
-                ),
-                'before': -feature_id
-            }
-        ) as via
-    from _neighbour_pairs(strong)
-    group by next_id
-)
 select
-    own.name || '/' || features.index as feature,
-    other.name || '/' || (-best.via.before - other.first_feature_id) as predecessor,
-    best.via.value as value,
-    features.n_active,
-    features.n_active >= chained.min_joint as tested,
-    own.name as sae,
-    other.name as previous_sae,
-    own.layer,
-    other.layer as previous_layer,
-    features.feature_id,
-    -best.via.before as predecessor_id
-from _layer_links as chained
-join saes as own on own.sae_id = chained.next_sae_id
-join saes as other on other.sae_id = chained.sae_id
-join features on features.sae_id = own.sae_id
-left join best on best.id = features.feature_id
-where chained.link_id is not null
-and (features.alive or dead)
-and (best.via.value >= at_least) is distinct from true;
+    feature,
+    other as predecessor,
+    value,
+    n_active,
+    tested,
+    sae,
+    other_sae as previous_sae,
+    layer,
+    other_layer as previous_layer,
+    feature_id,
+    other_id as predecessor_id
+from _unmatched(at_least, measure, strong, dead, false);

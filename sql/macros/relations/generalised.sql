@@ -28,51 +28,21 @@ create or replace macro generalised(
     confidence := 0.95,
     strong := false
 ) as table
-with
-close as materialized (
-    select
-        feature_id,
-        next_id,
-        n_a,
-        n_b,
-        n_both,
-        sufficiency(n_a, n_both) as sufficiency,
-        necessity(n_b, n_both) as necessity,
-        n * n_both / (n_a * n_b) as lift
-    from _neighbour_pairs(strong)
-    -- The limits lie beyond the shares themselves, which are faster to tell.
-    where n_both >= min_sufficiency * n_a
-    and n_both <= max_necessity * n_b
-    and n * n_both >= min_lift * n_a * n_b
-),
-limited as (
-    select
-        close.*,
-        share_interval(n_both, n_a, confidence).low as sufficiency_low,
-        share_interval(n_both, n_b, confidence).high as necessity_high
-    from close
-)
 select
-    own.name || '/' || (limited.feature_id - own.first_feature_id) as parent,
-    other.name || '/' || (limited.next_id - other.first_feature_id) as child,
-    limited.sufficiency,
-    limited.sufficiency_low,
-    limited.necessity,
-    limited.necessity_high,
-    limited.lift,
-    limited.n_a::bigint as n_parent,
-    limited.n_b::bigint as n_child,
-    limited.n_both::bigint as n_both,
-    own.name as sae,
-    other.name as next_sae,
-    own.layer,
-    other.layer as next_layer,
-    limited.feature_id as parent_id,
-    limited.next_id as child_id
-from limited
-join features as a on a.feature_id = limited.feature_id
-join features as b on b.feature_id = limited.next_id
-join saes as own on own.sae_id = a.sae_id
-join saes as other on other.sae_id = b.sae_id
-where limited.sufficiency_low >= min_sufficiency
-and limited.necessity_high <= max_necessity;
+    part as parent,
+    whole as child,
+    within as sufficiency,
+    within_low as sufficiency_low,
+    share as necessity,
+    share_high as necessity_high,
+    lift,
+    n_part as n_parent,
+    n_whole as n_child,
+    n_both,
+    part_sae as sae,
+    whole_sae as next_sae,
+    part_layer as layer,
+    whole_layer as next_layer,
+    part_id as parent_id,
+    whole_id as child_id
+from _parts(min_sufficiency, max_necessity, min_lift, confidence, strong, false);

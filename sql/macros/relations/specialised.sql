@@ -29,51 +29,21 @@ create or replace macro specialised(
     confidence := 0.95,
     strong := false
 ) as table
-with
-close as materialized (
-    select
-        feature_id,
-        next_id,
-        n_a,
-        n_b,
-        n_both,
-        necessity(n_b, n_both) as necessity,
-        sufficiency(n_a, n_both) as sufficiency,
-        n * n_both / (n_a * n_b) as lift
-    from _neighbour_pairs(strong)
-    -- The limits lie beyond the shares themselves, which are faster to tell.
-    where n_both >= min_necessity * n_b
-    and n_both <= max_sufficiency * n_a
-    and n * n_both >= min_lift * n_a * n_b
-),
-limited as (
-    select
-        close.*,
-        share_interval(n_both, n_b, confidence).low as necessity_low,
-        share_interval(n_both, n_a, confidence).high as sufficiency_high
-    from close
-)
 select
-    own.name || '/' || (limited.feature_id - own.first_feature_id) as parent,
-    other.name || '/' || (limited.next_id - other.first_feature_id) as child,
-    limited.necessity,
-    limited.necessity_low,
-    limited.sufficiency,
-    limited.sufficiency_high,
-    limited.lift,
-    limited.n_a::bigint as n_parent,
-    limited.n_b::bigint as n_child,
-    limited.n_both::bigint as n_both,
-    own.name as sae,
-    other.name as next_sae,
-    own.layer,
-    other.layer as next_layer,
-    limited.feature_id as parent_id,
-    limited.next_id as child_id
-from limited
-join features as a on a.feature_id = limited.feature_id
-join features as b on b.feature_id = limited.next_id
-join saes as own on own.sae_id = a.sae_id
-join saes as other on other.sae_id = b.sae_id
-where limited.necessity_low >= min_necessity
-and limited.sufficiency_high <= max_sufficiency;
+    whole as parent,
+    part as child,
+    within as necessity,
+    within_low as necessity_low,
+    share as sufficiency,
+    share_high as sufficiency_high,
+    lift,
+    n_whole as n_parent,
+    n_part as n_child,
+    n_both,
+    whole_sae as sae,
+    part_sae as next_sae,
+    whole_layer as layer,
+    part_layer as next_layer,
+    whole_id as parent_id,
+    part_id as child_id
+from _parts(min_necessity, max_sufficiency, min_lift, confidence, strong, true);
