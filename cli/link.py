@@ -52,17 +52,22 @@ def command(
     kind: str | None,
     wait: float,
 ) -> None:
-    """Count which features of A and B fire together, and keep it in the atlas.
+    """Count which features of A and B fire together, find communities of them, and keep both.
 
     A and B are SAEs, models (all of their SAEs) or patterns of SAEs' names. Without B: every layer
     of A with the next one, without both of every model. Tokens are counted where A and B have a
     tokenizer in common, else words. What comes out is read in SQL: `from edges`, `from link_cards`.
+    Where all layers of a model are linked, communities of their features are found, too; `atlas
+    communities` finds others.
     """
     reporter = Reporter()
     with reporter.task("loading", None, "steps"):
+        from atlas.lineage.communities import cluster_linked
         from atlas.lineage.linking import LinkOptions, link
     options = LinkOptions(min_joint=min_joint, device=device)
     outcome = link(atlas_path, a, b, options, progress=reporter, wait=wait)
+    names = (a,) if b is None else (a, b)
+    clustered = cluster_linked(atlas_path, names, progress=reporter, wait=wait)
     with open_atlas(atlas_path, wait) as atlas:
         write_query(
             atlas.cursor(),
@@ -75,5 +80,7 @@ def command(
             kind,
             [list(outcome.link_ids), list(outcome.link_ids)],
         )
-    if not outcome.n_added:
+    if not outcome.n_added and not clustered.n_added:
         reporter.notice("Kept from an earlier run; nothing was computed.")
+    elif clustered.n_added:
+        reporter.notice(f"Communities were found, too: `atlas communities {atlas_path}`.")

@@ -38,6 +38,7 @@ from atlas.ingest.text.tokens import TokenStream, vocabulary_texts
 from atlas.ingest.workspace import Workspace, remove_all, workspace
 from atlas.ingest.writing.commit import commit
 from atlas.ingest.writing.finished import FinishedRun, FinishedSae
+from atlas.lineage.communities import cluster_linked
 from atlas.lineage.linking import link_neighbours
 from atlas.progress import Progress, Silent
 from atlas.runs import now
@@ -65,7 +66,8 @@ def ingest(
 ) -> Outcome:
     """Make SAEs of a model, measure them on the reference corpus, add them to the atlas at `path`.
 
-    Neighbouring layers of the model are linked (`atlas.lineage.linking`) when that is done.
+    When that is done, neighbouring layers of the model are linked (`atlas.lineage.linking`), and
+    communities of their features found (`atlas.lineage.communities`).
 
     Killed at any point and called again with the same options it goes on, and ends with the same
     content.
@@ -105,8 +107,10 @@ def ingest(
 
 
 def _link(path: Path, prepared: Prepared, progress: Progress, wait: float) -> None:
-    """Which features of neighbouring layers fire together, of all SAEs of the model."""
-    link_neighbours(path, [prepared.plan.model], progress=progress, wait=wait)
+    """Links of neighbouring layers of the model, and communities of its features."""
+    models = [prepared.plan.model]
+    link_neighbours(path, models, progress=progress, wait=wait)
+    cluster_linked(path, models, progress=progress, wait=wait)
 
 
 def _run(

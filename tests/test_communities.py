@@ -20,7 +20,7 @@ import atlas
 from atlas.checks import run_checks
 from atlas.errors import BadInput, NotFound
 from atlas.lineage.agreement import adjusted_mutual_information
-from atlas.lineage.communities import ClusterOptions, cluster
+from atlas.lineage.communities import ClusterOptions, cluster, cluster_linked
 from atlas.lineage.community_labels import label_communities
 from atlas.lineage.partition import METHODS, Graph, partition, quality
 from tests.commandline import invoke, succeed, told
@@ -344,6 +344,40 @@ def test_refusals_are_told(deep: Path, toy: Path, tmp_path: Path) -> None:
         store.execute("delete from links where link_id = 1")
     with pytest.raises(BadInput, match=r"1-resid_post and deep/2-resid_post are not linked .*link"):
         cluster(deep, "deep")
+
+
+def test_wherever_layers_are_linked_communities_are_found(deep: Path) -> None:
+    found = cluster_linked(deep, ["twin", "deep", "twin/0-resid_post"])
+    assert found.n_added == len(found.clustering_ids) == 2
+    again = cluster(deep)
+    assert (sorted(again.clustering_ids), again.n_added) == (sorted(found.clustering_ids), 0)
+    assert cluster_linked(deep, [None]) == again
+    with atlas.open(deep, write=True) as store, store.transaction():
+        store.execute("update coactivations set sum_ab = 0")
+        store.execute("delete from clusterings")
+    assert cluster_linked(deep, [None]).clustering_ids == ()  # no edge is strong enough
+    with atlas.open(deep, write=True) as store:
+        store.execute("delete from links where link_id = 1")
+    assert cluster_linked(deep, [None]).clustering_ids == ()
+
+
+def test_a_variant_that_is_not_linked_is_left_out(deep: Path) -> None:
+    with atlas.open(deep, write=True) as store, store.transaction():
+        store.execute(
+            "insert into saes by name select * replace (sae_id + 100 as sae_id, 'seed1' as variant,"
+            " name || '-seed1' as name) from saes where name like 'deep/%'"
+        )
+    assert len(cluster(deep, "deep").clustering_ids) == 1
+    with pytest.raises(BadInput, match="not linked yet; run `atlas link .* deep` first"):
+        cluster(deep, "deep/*-seed1")
+
+
+def test_linking_finds_communities(deep: Path) -> None:
+    linked = invoke("link", deep, "deep")
+    assert "Communities were found, too" in linked.stderr
+    (card,) = json.loads(succeed("communities", deep, "deep", "-f", "json"))
+    assert (card["method"], card["seed"]) == ("leiden_modularity", 0)
+    assert "nothing was computed" in invoke("link", deep, "deep").stderr
 
 
 def test_the_command_line_finds_and_lists(deep: Path) -> None:

@@ -428,6 +428,33 @@ def test_models_that_are_not_linked_do_not_matter_to_others(tmp_path):
             store.rows("from lineages('other')")
 
 
+def test_a_variant_that_is_not_linked_is_left_out_of_the_lineages_of_all(tmp_path):
+    ones = np.full((2, 2), 0.9)
+    with random_layers(tmp_path / "seeds.atlas", [ones, ones]) as store:
+        alone = store.rows("from lineages('m')")
+        with store.transaction():
+            store.execute(
+                "insert into saes by name select * replace (sae_id + 10 as sae_id, 's' as variant,"
+                " name || '-s' as name, first_feature_id + 100 as first_feature_id) from saes"
+            )
+            store.execute(
+                "insert into features by name select * replace (feature_id + 100 as feature_id,"
+                " sae_id + 10 as sae_id) from features"
+            )
+        assert sorted(store.rows("from lineages('m')")) == sorted(alone)
+        assert sorted(store.rows("from lineages()")) == sorted(alone)
+        says = "m/0-x-s and m/1-x-s are not linked; run `atlas link ATLAS m`"
+        with pytest.raises(QueryError, match=says):
+            store.rows("from lineages('m/*-s')")
+        with store.transaction():
+            store.execute(
+                "insert into links by name select * replace (9 as link_id, sae_a + 10 as sae_a,"
+                " sae_b + 10 as sae_b) from links where link_id = 1"
+            )
+        with pytest.raises(QueryError, match=says):  # begun, and not whole
+            store.rows("from lineages('m')")
+
+
 def test_no_feature_has_no_lineage(planted):
     assert planted.rows("from descendants(null)") == []
     assert planted.rows("from paths(null)") == []

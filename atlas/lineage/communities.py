@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -85,6 +85,9 @@ class _Chain(NamedTuple):
     name: str
     """For the reader: 'stories260k resid_post'."""
     links: tuple[int, ...]
+    """As far as there are any."""
+    apart: tuple[str, str] | None
+    """The first two neighbours that are not linked."""
     content: str
     """What the SAEs and their links hold, as text."""
 
@@ -123,7 +126,8 @@ def cluster(
     """Find the communities of linked layers: rows of `clusterings`, `communities` and their labels.
 
     name: a model, an SAE or a pattern of SAEs' names; of whatever model, hook and variant it
-        touches, all layers take part. None: of the whole atlas.
+        touches, all layers take part. None: of the whole atlas. Those of which no two layers are
+        linked are left out, if others are.
     wait: seconds to wait while another process holds the file.
 
     What is kept is not computed again, unless links or options that decide it have changed; then it
@@ -133,12 +137,46 @@ def cluster(
     options = _checked(options or ClusterOptions())
     bring_up_to_date(path, wait)
     with Atlas.open(path, wait=wait) as atlas:
-        jobs = [job for chain in _chains(atlas, name, path) for job in _jobs(chain, options)]
+        chains = _chains(atlas, name)
+        _check_linked(chains, name, path)
+        chains = [chain for chain in chains if chain.apart is None]
+        for chain in chains:
+            if not _has_edges(atlas.cursor(), chain, options):
+                raise BadInput(
+                    f"No two features of neighbouring layers of {chain.name} have a "
+                    f"{options.measure} of {options.at_least:g}; give a lower threshold."
+                )
+    return _cluster(path, chains, options, progress or Silent(), wait)
+
+
+def cluster_linked(
+    path: Path, names: Iterable[str | None], *, progress: Progress | None = None, wait: float = 0.0
+) -> Outcome:
+    """Find communities as `cluster` does by default, wherever all layers are linked.
+
+    names: as in `cluster`. Nothing happens where layers are not linked, or have no edge.
+    """
+    options = ClusterOptions()
+    with Atlas.open(path, wait=wait) as atlas:
+        touched = [chain for name in names for chain in _chains(atlas, name)]
+        chains = [
+            chain
+            for chain in dict.fromkeys(touched)
+            if chain.apart is None and _has_edges(atlas.cursor(), chain, options)
+        ]
+    return _cluster(path, chains, options, progress or Silent(), wait)
+
+
+def _cluster(
+    path: Path, chains: Sequence[_Chain], options: ClusterOptions, progress: Progress, wait: float
+) -> Outcome:
+    with Atlas.open(path, wait=wait) as atlas:
+        jobs = [job for chain in chains for job in _jobs(chain, options)]
         kept = _kept(atlas)
     missing = [job for job in jobs if job.plan not in kept]
     if missing:
         check_writable(path)
-        with (progress or Silent()).task("clustering", len(missing), "clusterings") as task:
+        with progress.task("clustering", len(missing), "clusterings") as task:
             _make(path, missing, options, task, wait)
         with Atlas.open(path, wait=wait) as atlas:
             kept = _kept(atlas)
@@ -162,7 +200,7 @@ def _checked(options: ClusterOptions) -> ClusterOptions:
     return options
 
 
-def _chains(atlas: Atlas, name: str | None, path: Path) -> list[_Chain]:
+def _chains(atlas: Atlas, name: str | None) -> list[_Chain]:
     """Every chain of at least two SAEs that `name` touches."""
     with told(NotFound):
         rows = (
@@ -170,11 +208,16 @@ def _chains(atlas: Atlas, name: str | None, path: Path) -> list[_Chain]:
             .execute(
                 """
                 select
-                    steps.model_id, steps.hook, steps.variant, models.name,
-                    list(steps.sae order by steps.layer, steps.sae_id),
-                    list(steps.link_id order by steps.layer, steps.sae_id),
+                    steps.model_id,
+                    steps.hook,
+                    steps.variant,
+                    concat_ws(' ', models.name, steps.hook, steps.variant),
+                    list(steps.link_id order by steps.place)
+                        filter (steps.link_id is not null),
+                    arg_min((steps.sae, steps.next_sae), steps.place)
+                        filter (steps.next_sae is not null and steps.link_id is null),
                     list((saes.sha256, links.min_joint, links.n, links.n_pairs)
-                        order by steps.layer, steps.sae_id)::varchar
+                        order by steps.place)::varchar
                 from _layer_links as steps
                 join saes on saes.sae_id = steps.sae_id
                 join models on models.model_id = steps.model_id
@@ -188,22 +231,34 @@ def _chains(atlas: Atlas, name: str | None, path: Path) -> list[_Chain]:
             )
             .fetchall()
         )
-    if not rows:
+    return [_Chain(*row[:4], tuple(row[4] or ()), *row[5:]) for row in rows]
+
+
+def _check_linked(chains: Sequence[_Chain], name: str | None, path: Path) -> None:
+    if not chains:
         raise BadInput(
             f"No two layers of {path if name is None else repr(name)} have SAEs of one model, hook "
             "and variant; communities need at least two."
         )
-    chains = []
-    for model_id, hook, variant, model, saes, links, content in rows:
-        for sae, following, link in zip(saes, saes[1:], links, strict=False):
-            if link is None:
-                raise BadInput(
-                    f"{sae} and {following} are not linked yet; run `atlas link {path} {model}` "
-                    "first."
-                )
-        of = " ".join(filter(None, (model, hook, variant)))
-        chains.append(_Chain(model_id, hook, variant, of, tuple(links[:-1]), content))
-    return chains
+    begun = [chain for chain in chains if chain.links] or chains
+    for chain in begun:
+        if chain.apart is not None:
+            sae, following = chain.apart
+            raise BadInput(
+                f"{sae} and {following} are not linked yet; run `atlas link {path} "
+                f"{sae.split('/')[0]}` first."
+            )
+
+
+def _has_edges(con: duckdb.DuckDBPyConnection, chain: _Chain, options: ClusterOptions) -> bool:
+    row = con.execute(
+        f"select 1 from edges where {_STRONG.format(measure=options.measure)} limit 1",
+        [list(chain.links), options.at_least],
+    ).fetchone()
+    return row is not None
+
+
+_STRONG = "list_contains(?::integer[], link_id) and {measure} >= ? and {measure} > 0"
 
 
 def _jobs(chain: _Chain, options: ClusterOptions) -> list[_Job]:
@@ -258,17 +313,12 @@ def _read_graph(
         f"""
         select feature_id_a, feature_id_b, {measure}
         from edges
-        where list_contains(?::integer[], link_id) and {measure} >= ? and {measure} > 0
+        where {_STRONG.format(measure=measure)}
         order by feature_id_a, feature_id_b
         """,
         [list(chain.links), options.at_least],
     ).fetchnumpy()
     a, b, weight = edges.values()
-    if not len(weight):
-        raise BadInput(
-            f"No two features of neighbouring layers of {chain.name} have a {measure} of "
-            f"{options.at_least:g}; give a lower threshold."
-        )
     feature_id, node = np.unique(np.concatenate([a, b]), return_inverse=True)
     source, target = np.split(node, 2)
     return feature_id, Graph(len(feature_id), source, target, np.asarray(weight, np.float64))

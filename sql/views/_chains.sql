@@ -2,7 +2,8 @@
 --
 -- place: in the chain, from 1
 -- saes, layers, firsts: names, layers and first feature ids of its SAEs, in that order
--- apart_a, apart_b: the first two neighbours of it that are not linked; null if all are
+-- apart: the sentence for two neighbours of it that are not linked; null if all are
+-- begun: whether any two of it are linked
 create or replace view _chains as
 select
     _layer_links.sae_id,
@@ -10,8 +11,8 @@ select
     chains.saes,
     chains.layers,
     chains.firsts,
-    chains.apart_a,
-    chains.apart_b
+    chains.apart,
+    chains.begun
 from _layer_links
 join (
     select
@@ -21,8 +22,12 @@ join (
         list(sae order by place) as saes,
         list(layer order by place) as layers,
         list(first_feature_id order by place) as firsts,
-        arg_min(sae, place) filter (next_sae_id is not null and link_id is null) as apart_a,
-        arg_min(next_sae, place) filter (next_sae_id is not null and link_id is null) as apart_b
+        arg_min(
+            sae || ' and ' || next_sae || ' are not linked; run `atlas link ATLAS '
+            || split_part(sae, '/', 1) || '`.',
+            place
+        ) filter (next_sae_id is not null and link_id is null) as apart,
+        count(link_id) > 0 as begun
     from _layer_links
     group by model_id, hook, variant
 ) as chains

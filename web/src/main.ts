@@ -1,7 +1,7 @@
 /** Start: reads the address, draws its view, and keeps both in step. */
 
 import * as address from "./address.ts";
-import { Api } from "./api.ts";
+import { Api, Told } from "./api.ts";
 import { el, fill } from "./dom.ts";
 import { hideTip } from "./parts/tooltip.ts";
 import type { AtlasInfo } from "./types.ts";
@@ -155,7 +155,7 @@ function draw(): void {
   }
   if (!entry) {
     main.append(
-      failure(new Error(`there is no view “${here.view}”`)),
+      failure(new Told(`There is no page “${here.view}” here.`)),
       el("p", {}, el("a", { href: "#/search" }, "to the search")),
     );
     return;

@@ -7,9 +7,9 @@ select
     _chains.saes[_chains.place] || '/' || features.index as feature,
     _chains.layers[_chains.place] as layer,
     if(
-        _chains.apart_a is null,
+        _chains.apart is null,
         walked.steps,
-        error(_not_linked(_chains.apart_a, _chains.apart_b))::integer
+        error(_chains.apart)::integer
     ) as steps,
     walked.value,
     walked.weakest,

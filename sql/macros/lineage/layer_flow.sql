@@ -39,9 +39,9 @@ asked as (
 chain as materialized (
     select _layer_links.* replace (
         if(
-            _chains.apart_a is null,
+            _chains.apart is null,
             _layer_links.place,
-            error(_not_linked(_chains.apart_a, _chains.apart_b))::bigint
+            error(_chains.apart)::bigint
         ) as place
     )
     from asked

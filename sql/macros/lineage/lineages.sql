@@ -7,6 +7,9 @@
 -- first, last: features at its ends, which may be the feature itself
 -- value, weakest: product of its edges, and the least of them; 1 where there are none
 --
+-- SAEs of one hook and variant of which no two layers are linked have no rows, as long as others that
+-- are asked for are linked; where some layers between are not, the error says how to link them.
+--
 -- space: name of a model or an SAE, or a pattern of SAEs' names; null for everything
 -- measure, at_least, strong: as in descendants()
 --
@@ -16,14 +19,23 @@
 create or replace macro lineages(
     space := null, measure := 'pearson', at_least := 0.5, strong := false
 ) as table
+with
+asked as materialized (
+    select
+        sae_id,
+        apart
+    from _chains
+    where list_contains(saes_in(space), sae_id)
+    qualify begun or not bool_or(begun) over ()
+)
 select
     saes.name || '/' || features.index as feature,
     saes.layer,
     -- The error stands in a column: as a filter it would be asked of other models' chains, too.
     if(
-        _chains.apart_a is null,
+        asked.apart is null,
         before.best.steps + 1 + after.best.steps,
-        error(_not_linked(_chains.apart_a, _chains.apart_b))::integer
+        error(asked.apart)::integer
     ) as persists,
     before.best.steps as back,
     after.best.steps as on,
@@ -37,7 +49,7 @@ select
     after.best.end_id as last_id
 from features
 join saes on saes.sae_id = features.sae_id
-join _chains on _chains.sae_id = saes.sae_id
+join asked on asked.sae_id = saes.sae_id
 join _longest(measure, at_least, strong, false) as before
     on before.feature_id = features.feature_id
 join _longest(measure, at_least, strong, true) as after on after.feature_id = features.feature_id
@@ -46,5 +58,4 @@ join saes as firsts on firsts.sae_id = first_features.sae_id
 join features as last_features on last_features.feature_id = after.best.end_id
 join saes as lasts on lasts.sae_id = last_features.sae_id
 where features.alive
-and _edges_asked(measure, at_least, null)
-and list_contains(saes_in(space), saes.sae_id);
+and _edges_asked(measure, at_least, null);

@@ -28,9 +28,9 @@ select
     _chains.saes[_chains.place] || '/' || features.index as feature,
     _chains.layers[_chains.place] as layer,
     if(
-        _chains.apart_a is null,
+        _chains.apart is null,
         walked.steps,
-        error(_not_linked(_chains.apart_a, _chains.apart_b))::integer
+        error(_chains.apart)::integer
     ) as steps,
     walked.value,
     walked.weakest,
@@ -50,5 +50,5 @@ from _beam(
 ) as walked
 join features on features.feature_id = walked.feature_id
 join _chains on _chains.sae_id = features.sae_id
-where if(_chains.apart_a is null, walked.steps, 1) > 0
+where if(_chains.apart is null, walked.steps, 1) > 0
 order by walked.steps, walked.value desc, walked.path, walked.feature_id;

@@ -254,15 +254,14 @@ function drawNode(pen: Pen, node: Node, x: number, y: number, r: number, look: L
 
 /** Labels where there is room, those with the strongest edges first. */
 function drawLabels(pen: Pen, view: Viewport, scene: Scene, look: Look): void {
-  const room = spacing(view) - 26;
-  if (room < 40) return;
-  const letters = Math.floor(room / 5.8);
+  if (spacing(view) < 66) return;
   const [top, bottom] = [fromY(view, 30), fromY(view, view.height)];
   const line = TEXT + 1.5;
   pen.font = FONT;
   scene.columns.forEach((column, i) => {
     const x = toX(view, i);
-    if (x < -room || x > view.width) return;
+    const letters = lettersAt(x, view);
+    if (x < -spacing(view) || letters < 6) return;
     const seen = column.slice(lowerBound(column, top), lowerBound(column, bottom));
     if (pitch(view) < line) seen.sort((a, b) => b.strength - a.strength);
     const taken = new Map<number, number>(); // at most one line begins in each slot of a line's height
@@ -276,6 +275,11 @@ function drawLabels(pen: Pen, view: Viewport, scene: Scene, look: Look): void {
       label(pen, clipped(node.label, letters), x + beside(node, view), y, look.scheme);
     }
   });
+}
+
+/** How many letters have room beside a layer: as far as the next one, or the edge of the picture. */
+function lettersAt(x: number, view: Viewport): number {
+  return Math.floor((Math.min(spacing(view), view.width - x) - 26) / 5.8);
 }
 
 /** Where a node's label begins, from its middle. */
@@ -320,7 +324,6 @@ function drawLineage(pen: Pen, view: Viewport, scene: Scene, look: Look, focus: 
   strokeEdges(pen, view, edges, look.scheme.accent, 1.2, 0.55);
   strokeEdges(pen, view, own, look.scheme.accent, 2.2, 1);
   pen.font = FONT;
-  const letters = Math.floor((spacing(view) - 26) / 5.8);
   const taken = new Map<number, number[]>();
   const ordered = [...nodes].map((id) => scene.byId.get(id)).filter((node) => node !== undefined);
   ordered.sort((a, b) => Number(b === focus) - Number(a === focus) || b.strength - a.strength);
@@ -328,6 +331,7 @@ function drawLineage(pen: Pen, view: Viewport, scene: Scene, look: Look, focus: 
     const [x, y] = [toX(view, node.x), toY(view, node.y)];
     drawNode(pen, node, x, y, Math.max(3, radius(node, view)), look);
     const column = taken.get(node.x) ?? [];
+    const letters = lettersAt(x, view);
     if (!node.label || letters < 6 || column.some((other) => Math.abs(other - y) < TEXT + 2))
       continue;
     taken.set(node.x, [...column, y]);

@@ -96,28 +96,42 @@ export const sql: View = (root, page) => {
   else box.focus({ preventScroll: true });
 };
 
+/** Queries to begin with, of what this atlas has. */
 function examples({ atlas }: Page): { text: string; query: string }[] {
   const sae = atlas.models[0]?.saes[0]?.sae.replaceAll("'", "''");
+  const of = (there: unknown, text: string, query: string) => (there ? [{ text, query }] : []);
   return [
+    ...of(
+      sae,
+      "SAEs",
+      "select sae, architecture, l0, explained_variance, ce_recovered, dead_share\nfrom sae_cards",
+    ),
+    ...of(
+      sae,
+      "best labels",
+      `select feature, label, label_score, density\nfrom feature_cards\nwhere sae = '${sae}'\norder by label_score desc nulls last\nlimit 50`,
+    ),
+    ...of(
+      atlas.graphs.length,
+      "passed on",
+      "select feature, successor, value, mutual\nfrom passed_through(at_least := 0.7)\norder by value desc\nlimit 50",
+    ),
+    ...of(
+      atlas.graphs.length,
+      "specialised",
+      "select parent, child, necessity, sufficiency, lift\nfrom specialised\norder by lift desc\nlimit 50",
+    ),
+    ...of(
+      atlas.comparisons.length,
+      "counterparts",
+      "select feature, counterpart, r, r_held_out, q\nfrom counterparts\nwhere model <> counterpart_model\norder by r desc\nlimit 50",
+    ),
     {
-      text: "SAEs",
+      text: "views",
       query:
-        "select sae, architecture, l0, explained_variance, ce_recovered, dead_share from sae_cards",
+        "select view_name, comment\nfrom duckdb_views()\nwhere not internal and not starts_with(view_name, '_')\norder by view_name",
     },
-    ...(sae
-      ? [
-          {
-            text: "best labels",
-            query: `select feature, label, label_score, density\nfrom feature_cards\nwhere sae = '${sae}'\norder by label_score desc nulls last\nlimit 50`,
-          },
-        ]
-      : []),
-    {
-      text: "objects",
-      query:
-        "select table_name, comment from duckdb_views() as v(database_name, database_oid, schema_name) where not internal",
-    },
-  ].slice(0, sae ? 2 : 1);
+  ];
 }
 
 function rows(answer: SqlAnswer): HTMLElement {
