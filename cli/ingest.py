@@ -24,6 +24,7 @@ from atlas.names import HOOKS
         "atlas ingest my.atlas gpt2 --layers 8 --randomize shuffle",
         "atlas ingest my.atlas gpt2 --sae jbloom/GPT2-Small-SAEs-Reformatted --layers 8",
         "atlas ingest my.atlas models/my-llama --sae trained/ --layers 3 --dry-run",
+        "atlas ingest more.atlas gpt2 --sae my.atlas --corpus texts/ --reference-tokens 5M",
     ],
 )
 @atlas_argument
@@ -86,7 +87,7 @@ from atlas.names import HOOKS
 @click.option(
     "--sae",
     metavar="PATH|REPO[:DIR]",
-    help="Import published SAEs in place of training some.",
+    help="Import published SAEs, or those of another atlas, in place of training some.",
 )
 @click.option(
     "--format",

@@ -31,7 +31,7 @@ class Made:
 
     saes: dict[str, Placed]
     """By `PlannedSae.key`, on the model's device."""
-    held_out: bool | None
+    held_out: dict[str, bool | None]
     """Whether training never saw the reference documents; None if that is not known."""
     records: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     """The course of each one's training."""
@@ -46,7 +46,7 @@ def make_saes(
 ) -> Made:
     """Train or read every SAE of the plan; one that is there already is not made again."""
     if prepared.found:
-        return _read(prepared, work, progress)
+        return _read(prepared, reference, work, progress)
     return _train(prepared, reference, stream, work, progress)
 
 
@@ -63,14 +63,27 @@ def _load(prepared: Prepared, work: Workspace) -> dict[str, Placed]:
     }
 
 
-def _read(prepared: Prepared, work: Workspace, progress: Progress) -> Made:
+def _read(prepared: Prepared, reference: Reference, work: Workspace, progress: Progress) -> Made:
     files = _files(prepared.plan, work)
+    if prepared.left_out:
+        progress.notice(
+            f"{', '.join(prepared.left_out)} left out, for --sae places SAEs of one model, and "
+            "other models are read here, too."
+        )
     with progress.task("reading SAEs", len(files), "SAEs") as task:
         for key, found in prepared.found.items():
             if not files[key].exists():
                 found.load().save(files[key])
             task.advance()
-    return Made(_load(prepared, work), held_out=None)
+    origins = {key: found.origin for key, found in prepared.found.items()}
+    return Made(
+        _load(prepared, work),
+        {
+            key: one.held_out if one and one.corpus_sha256 == reference.sha256 else None
+            for key, one in origins.items()
+        },
+        {key: one.record for key, one in origins.items() if one},
+    )
 
 
 def _train(
@@ -117,7 +130,8 @@ def _train(
                 "The text is short, so training saw the reference documents too; quality figures "
                 "are not of held-out text."
             )
-    return Made(_load(prepared, work), done["held_out"], done["records"])
+    saes = _load(prepared, work)
+    return Made(saes, dict.fromkeys(saes, done["held_out"]), done["records"])
 
 
 def _contexts(prepared: Prepared, corpus: Corpus, skip_documents: int) -> ContextStream:

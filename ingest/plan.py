@@ -241,7 +241,9 @@ def check_options(options: IngestOptions) -> None:
         parse_count(k, "--k")
     parse_settings(options.settings)
     check_variant(options.variant)
-    if parse_randomization(options.randomize) and options.sae is not None:
+    # A file may be an atlas, which knows random models; what it is tells `find_published`.
+    published = options.sae is not None and not Path(options.sae).expanduser().is_file()
+    if parse_randomization(options.randomize) and published:
         raise BadInput(
             "--randomize is for SAEs that are trained here, for no published one knows this random "
             "model; leave it out, or --sae."

@@ -13,7 +13,7 @@ import torch
 
 from atlas.errors import BadInput
 from atlas.ingest.importing.formats.found import Found
-from atlas.ingest.importing.published import find_published
+from atlas.ingest.importing.published import Chosen, find_published
 from atlas.ingest.models.joint import Ensemble, Reader
 from atlas.ingest.models.language_model import LanguageModel
 from atlas.ingest.models.randomize import parse_randomization
@@ -67,6 +67,8 @@ class Prepared:
     """The atlas has these SAEs, made by this very plan."""
     partners: tuple[LanguageModel, ...] = ()
     """Models of the atlas that crosscoders read beside this one."""
+    left_out: tuple[str, ...] = ()
+    """Of another atlas, the SAEs of this model that read other models, too."""
 
     @cached_property
     def reader(self) -> Reader:
@@ -96,6 +98,8 @@ class Prepared:
             shown["with" + " " * i] = _described_model(partner)
         for i, sae in enumerate(plan.saes):
             shown["SAEs" if i == 0 else " " * i] = self._described(sae)
+        if self.left_out:
+            shown["left out"] = f"{', '.join(self.left_out)} (read other models, too)"
         if self.corpus is not None and not self.found:
             trained = f"{plan.train_tokens:,} tokens of {self.corpus.source}"
             shown["training"] = f"{trained}, context {plan.context}, seed {plan.seed}"
@@ -148,6 +152,7 @@ def prepare(
     check_options(options)
     if not path.parent.is_dir():
         raise BadInput(f"The folder {path.parent} does not exist; make it first.")
+    _check_apart(path, options.sae)
     known = _read_known(path, wait)
     text, fingerprint = _choose_text(path, options, corpus, known.reference)
     randomized = parse_randomization(options.randomize)
@@ -170,7 +175,8 @@ def prepare(
             "--name."
         )
     partners = load_partners(options, name, known.models, path)
-    saes, found = _choose_saes(options, model, partners)
+    chosen = _choose_saes(options, model, partners, wait)
+    saes, found = chosen.saes, chosen.found
     strategy = None if options.sae else parse_strategy(options.strategy)
     plan = Plan(
         model=name,
@@ -215,24 +221,36 @@ def prepare(
         known.reference,
         done,
         tuple(partner.model for partner in partners),
+        chosen.left_out,
     )
 
 
+def _check_apart(path: Path, source: str | None) -> None:
+    """Refuse an atlas as the source of its own SAEs."""
+    if source is not None and path.exists():
+        published = Path(source).expanduser()
+        if published.exists() and published.samefile(path):
+            raise BadInput(
+                f"--sae {source} is the atlas that is to be written, and has these SAEs; name "
+                "another source, or another atlas to write."
+            )
+
+
 def _choose_saes(
-    options: IngestOptions, model: LanguageModel, partners: Sequence[LoadedPartner]
-) -> tuple[tuple[PlannedSae, ...], dict[str, Found]]:
+    options: IngestOptions, model: LanguageModel, partners: Sequence[LoadedPartner], wait: float
+) -> Chosen:
     def width(point: Point) -> int:
         return model.width(HookPoint(*point))
 
     if options.sae is not None:
-        return find_published(options, model.name, model.n_layers, width)
+        return find_published(options, model.name, model.sha256, model.n_layers, width, wait)
     layers = parse_layers(options.layers, model.n_layers)
     beside = {partner.model.name: partner.layers for partner in partners}
     saes = sweep(options, model.name, layers, width, beside)
     reader = Ensemble(model, [partner.model for partner in partners])
     for point in all_points(map(sites_of, saes)):
         reader.width(point)  # told now if there is no such point
-    return saes, {}
+    return Chosen(saes)
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def _run(
             | decoder_metrics(read_max_cosines(tables[sae.key]))
             | functions[sae.key].metrics(),
             functions[sae.key].tables(),
-            made.held_out,
+            made.held_out[sae.key],
             made.records.get(sae.key, []),
             prepared.found.get(sae.key),
             quality.get(sae.key),

@@ -28,6 +28,10 @@ and dead_share and mse are not compared: the one needs millions of tokens, the o
 publisher's units. Whatever is declared, it is unsound to explain nothing, or to have no latent
 active or more than half of them.
 
+Of a dictionary in another atlas (`Found.origin`), weights, model and hook points are known, so no
+other reading is tried and nothing is held against it but what deviates from the figures there, for
+the text's sake. What was flagged there, it stays.
+
 What cannot be told from activations alone: a layer from one on which the dictionary does as well in
 both respects (of layer-normalised inputs, neighbours in a small model); a TopK from a ReLU where
 neither says its L0 and few small activations are added; the lost pre-bias of a transcoder, whose
@@ -76,6 +80,10 @@ _SYSTEMATIC = 0.2
 """Nor is a larger share of the error that is the same for every token: on text of other kinds than
 they were trained on, sound dictionaries have up to .12, and those of another model .25 and more."""
 
+_COSTS = 0.1
+"""Nats. Where zeros in the place of the activations cost the model less, as in a random model, the
+recovered share of that differs by any amount between two texts."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -108,11 +116,16 @@ def conformance(
 
     One forward pass is made per batch, over the layers around `sites`.
     """
-    places = at_other_places(sites, weights, model, told=found.inputs is not None)
+    origin = found.origin
+    if origin is not None and origin.flagged is not None:
+        return Verdict(origin.flagged, (f"flagged in {origin.atlas}",))
+    places = [] if origin else at_other_places(sites, weights, model, told=found.inputs is not None)
     sample = _Sample.of(model, sites, [reading.sites for reading in places], batches)
     if sample.n < _LEAST_TOKENS:
         return Verdict("undeclared", (f"{sample.n} tokens are too few to measure it by",))
     metrics = _metrics(weights, sites, sample) | dict(measured or {})
+    if origin is not None:
+        return _of_copy(origin.atlas, metrics, found.declared)
     x, y = sites.gather(sample.some)
     as_read, declared_l0 = _measure(weights, x, y), found.declared.get("l0")
     others = of_other_files(sites, weights, x, y, as_read.l0, declared_l0)
@@ -149,7 +162,26 @@ def conformance(
             f"{trained_for} is not what it was trained on; measure it on its publisher's.",
             findings,
         )
-    return Verdict("conforms" if set(found.declared) & set(_TOLERANCES) else "undeclared", findings)
+    return Verdict(_unless_undeclared(found.declared), findings)
+
+
+def _of_copy(atlas: str, metrics: Mapping[str, float], declared: Mapping[str, float]) -> Verdict:
+    """Of one whose weights, model and hook points are known: only the text may be another."""
+    if metrics.get("ce_zero", math.inf) - metrics.get("ce", 0.0) < _COSTS:
+        metrics = {name: value for name, value in metrics.items() if name != "ce_recovered"}
+    findings, deviating = _findings(metrics, declared), _deviations(metrics, declared)
+    if deviating:
+        return Verdict(
+            f"here, {' and '.join(deviating)}, with weights, model and hook points as in {atlas}: "
+            "this is another kind of text, or read in other contexts; judge it on text of the kind "
+            "that it was trained on.",
+            findings,
+        )
+    return Verdict(_unless_undeclared(declared), findings)
+
+
+def _unless_undeclared(declared: Mapping[str, float]) -> str:
+    return "conforms" if set(declared) & set(_TOLERANCES) else "undeclared"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ def add_sae(
 ) -> None:
     """Add one SAE of the run with all that belongs to it; BadInput if the name is taken."""
     planned, weights, found = sae.planned, sae.weights, sae.found
+    origin = found.origin if found else None
     name = str(planned.name)
     if atlas.row("select 1 from saes where name = ?", [name]) is not None:
         raise BadInput(
@@ -53,7 +54,7 @@ def add_sae(
         "context": run.plan.context,
         "source": f"{run.options.sae}/{found.place}" if found else "trained",
         "sha256": weights.sha256(),
-        "train_tokens": run.plan.train_tokens,
+        "train_tokens": origin.train_tokens if origin else run.plan.train_tokens,
         "held_out": sae.held_out,
         "quality": sae.quality,
         "conventions": json.dumps(found.conventions | {"format": found.format, "why": found.why})

@@ -15,6 +15,7 @@ before its `load` is called, and nothing in a file is ever executed.
     qwen-scope           model cards, arXiv 2605.11887      -
     goodfire             model cards of January 2025        -
     circuit-tracer       circuit-tracer 4bb8c0e             several outputs into one, side by side
+    atlas                the tables of another atlas        -
 
 The second column is whose code or text each module follows, the third what it folds into the form
 of `atlas.sae`. `Found.conventions` says it of each dictionary.
@@ -29,6 +30,7 @@ from typing import Any
 
 from atlas.errors import BadInput
 from atlas.ingest.importing.formats import (
+    atlas,
     circuit_tracer,
     dictionary_learning,
     gemma_scope,
@@ -54,6 +56,7 @@ _FORMATS: tuple[Format, ...] = (
     qwen_scope.FORMAT,
     goodfire.FORMAT,
     circuit_tracer.FORMAT,
+    atlas.FORMAT,
 )
 
 FORMATS = {format.name: format for format in _FORMATS}
@@ -67,13 +70,14 @@ _SUFFIXES = (".json", ".yaml", ".safetensors", ".npz", ".pt", ".pth", ".bin")
 
 
 def read_dictionaries(
-    source: str, format: str = "auto", *, revision: str | None = None
+    source: str, format: str = "auto", *, revision: str | None = None, wait: float = 0.0
 ) -> list[Found]:
     """The dictionaries in a file, a folder, or a repository of the Hugging Face hub.
 
     source: a path, or REPO[:SUBFOLDER]; a path that exists comes first.
     format: a key of `FORMATS`, or 'auto' to recognise it.
     revision: branch, tag or commit of the repository.
+    wait: seconds to wait for another process's lock on an atlas.
 
     Raises BadInput where nothing, or more than one format, is recognised.
     """
@@ -82,7 +86,7 @@ def read_dictionaries(
             f"there is no format {format!r} of dictionaries; use auto or one of "
             f"{', '.join(FORMATS)}."
         )
-    files = _open(source, revision)
+    files = replace(_open(source, revision), wait=wait)
     formats = FORMATS.values() if format == "auto" else [FORMATS[format]]
     found = [one for tried in formats for one in tried.detect(files)]
     if not found:

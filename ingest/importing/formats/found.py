@@ -25,10 +25,36 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from atlas.errors import BadInput
+from atlas.names import SaeName
 from atlas.sae import SaeWeights
 
 Place = tuple[int, str]
 """A layer and a hook by our name, as in `atlas.names.HOOKS`."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What another atlas knows of a dictionary of its own, and files of weights do not."""
+
+    atlas: str
+    """As the user named it: for messages."""
+    name: SaeName
+    """There."""
+    sha256: str
+    """Of settings and weights, as `SaeWeights.sha256`."""
+    model_sha256: str
+    """Of the weights of the model that it is named after."""
+    other_models: tuple[str, ...]
+    """Names of those that a crosscoder reads beside it; their hook points are not in `Found`."""
+    corpus_sha256: str
+    """Of the reference corpus on which `Found.declared` was measured."""
+    held_out: bool | None
+    """Whether training never saw that corpus; None if that is not known."""
+    train_tokens: int | None
+    record: list[dict[str, float]]
+    """The course of its training."""
+    flagged: str | None
+    """What deviated when it was imported there from files, as `saes.quality` has it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +86,8 @@ class Found:
     folded or assumed; 'commit' of the repository it came from."""
     load: Callable[[], SaeWeights]
     """Reads it: float32, on the CPU; BadInput if a tensor is missing, misshapen or not finite."""
+    origin: Origin | None = None
+    """Of one in another atlas; then nothing about it is read from names of files, or assumed."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +104,8 @@ class Source:
     """Repository id, or absolute path, of `root`: what publishers say by folder names is here."""
     commit: str | None = None
     """Of the repository."""
+    wait: float = 0.0
+    """Seconds to wait for another process's lock on a file."""
 
     def matching(self, *patterns: str) -> list[Path]:
         """Paths of the files whose name matches one of the patterns ('*.pt', 'params.npz')."""
