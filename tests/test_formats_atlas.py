@@ -173,7 +173,8 @@ def test_given_again_or_from_a_copy_of_the_source_there_is_nothing_to_do(
 @pytest.fixture
 def as_file(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Options that import an SAE of the source from a file, of which nothing else is known."""
-    (here,) = (one for one in read_dictionaries(str(place / "small.atlas")) if one.place == TOPK)
+    every = read_dictionaries(str(place / "small.atlas"))
+    (here,) = (one for one in every if one.place == CROSSCODER)
     path = tmp_path / "weights.safetensors"
     here.load().save(path)
     load = partial(SaeWeights.load, path)
@@ -183,24 +184,24 @@ def as_file(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dic
         return [found] if source.name == str(path) else []
 
     monkeypatch.setitem(formats.FORMATS, "plain", Format("plain", "", "", detect))
-    return {"sae": str(path), "format": "plain", "variant": "topk"}
+    return {"sae": str(path), "format": "plain", "variant": "crosscoder-0to1"}
 
 
 def test_more_text_gives_what_the_same_weights_from_a_file_give(
     place: Path, tmp_path: Path, as_file: dict[str, str]
 ) -> None:
     path, other = tmp_path / "bigger.atlas", tmp_path / "other.atlas"
-    more = {"reference_tokens": "4k", "layers": "1"}
+    more = {"reference_tokens": "4k", "layers": "0"}
     ingest(path, copying(place, **more))
     with Atlas.open(place / "small.atlas") as a:
         first = a.rows("select text from documents order by document_id")
     with Atlas.open(path) as a:
         documents = a.rows("select text from documents order by document_id")
         assert (documents[: len(first)], len(documents) > len(first)) == (first, True)
-        assert a.rows("select distinct held_out, quality from saes") == [(None, "conforms")]
+        assert a.rows("select held_out, quality from saes") == [(None, "conforms")]
     ingest(other, copying(place, **more | as_file))
-    # What a file does not say of an SAE is in these two.
-    assert_equal(rows_of(path, TOPK), rows_of(other, TOPK), "saes", "training_records")
+    one, same = rows_of(path, CROSSCODER), rows_of(other, CROSSCODER)
+    assert_equal(one, same, "saes", "training_records")  # what a file does not say is in these
 
 
 def test_names_are_those_of_the_source_unless_others_are_given(place: Path, tmp_path: Path) -> None:
