@@ -67,8 +67,8 @@ def _read(prepared: Prepared, reference: Reference, work: Workspace, progress: P
     files = _files(prepared.plan, work)
     if prepared.left_out:
         progress.notice(
-            f"{', '.join(prepared.left_out)} left out, for --sae places SAEs of one model, and "
-            "other models are read here, too."
+            "Left out, for --sae places SAEs of one model and these read others, too: "
+            f"{', '.join(prepared.left_out)}."
         )
     with progress.task("reading SAEs", len(files), "SAEs") as task:
         for key, found in prepared.found.items():
