@@ -206,12 +206,17 @@ class Atlas:
             found = self._connection.execute(query, parameters).fetchall()
         return found[0] if found else None
 
-    def insert(self, table: str, rows: pyarrow.Table) -> None:
-        """Append rows to a table, column by column name; columns left out become null."""
+    def insert(self, table: str, rows: pyarrow.Table, columns: str = "*") -> None:
+        """Append rows to a table, column by column name; columns left out become null.
+
+        columns: SQL over those of `rows`, where the table has others.
+        """
         with told():
             self._connection.register("_incoming", rows)
             try:
-                self._connection.execute(f"insert into {table} by name from _incoming")
+                self._connection.execute(
+                    f"insert into {table} by name select {columns} from _incoming"
+                )
             finally:
                 self._connection.unregister("_incoming")
 

@@ -52,7 +52,7 @@ def command(
     kind: str | None,
     wait: float,
 ) -> None:
-    """Count which features of A and B fire together, find communities of them, and keep both.
+    """Count which features of A and B fire together, and find communities.
 
     A and B are SAEs, models (all of their SAEs) or patterns of SAEs' names. Without B: every layer
     of A with the next one, without both of every model. Tokens are counted where A and B have a

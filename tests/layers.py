@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 import atlas
 from atlas.web.app import make_app
 from atlas.web.viewed import Viewed
+from tests.synthetic_links import correlate
 
 N_UNITS = 1_000_000
 COMMUNITIES = 7
@@ -112,5 +113,6 @@ def build_layers(
     with atlas.create(path) as made, made.transaction():
         for name, columns in tables.items():
             made.insert(name, pa.table({key: pa.array(list(one)) for key, one in columns.items()}))
+        correlate(made)
         made.advance_stamp(str((n_layers, d_sae, n_edges, seed)))
     return path

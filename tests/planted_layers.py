@@ -374,6 +374,7 @@ def _add_link(store: Atlas, link_id: int, a: int, b: int, q_a: np.ndarray, q_b: 
         feature_b=WIDTH * b + j, n_both=joint[i, j],
         n_both_strong=(strong(q_a).astype("f8").T @ strong(q_b))[i, j].astype("i8"),
         sum_ab=(q_a.astype("f8").T @ q_b)[i, j].astype("i8"),
+        pearson=correlations(q_a, q_b)[i, j],
     )  # fmt: skip
 
 

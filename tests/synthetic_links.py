@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from atlas.store import Atlas
 from tests.synthetic_pairs import Columns, word_matrix
 
 MIN_JOINT = 3
@@ -42,6 +43,7 @@ def add_links(add: Any, columns: Columns, n_words: int) -> None:
             "coactivations", link_id=np.full(len(ia), link_id, "i4"),
             feature_a=a["first_feature_id"] + ia, feature_b=b["first_feature_id"] + ib,
             n_both=both, n_both_strong=both_strong, sum_ab=sum_ab,
+            pearson=_pearson(A[:, ia], B[:, ib], sum_ab),
         )  # fmt: skip
         add(
             "links", link_id=link_id, run_id=0, sae_a=a["sae_id"], sae_b=b["sae_id"], over=over,
@@ -54,6 +56,23 @@ def add_links(add: Any, columns: Columns, n_words: int) -> None:
                     "strong_activity", feature_id=sae["first_feature_id"] + np.arange(sae["d_sae"]),
                     over=[over] * sae["d_sae"], n_strong=is_strong(Z).sum(0),
                 )  # fmt: skip
+
+
+def _pearson(A: np.ndarray, B: np.ndarray, sum_ab: np.ndarray) -> np.ndarray:
+    """r of each column of A with the same of B, from sums without an error, as in SQL."""
+    n = len(A)
+    over_a, over_b = (n * np.square(Z).sum(0) - Z.sum(0) ** 2 for Z in (A, B))
+    return (n * sum_ab - A.sum(0) * B.sum(0)) / (np.sqrt(over_a) * np.sqrt(over_b))
+
+
+def correlate(store: Atlas) -> None:
+    """Fill in what follows from the sums of stored pairs: Pearson's r."""
+    store.execute(
+        "update coactivations set pearson = told.r from (select link_id, feature_id_a,"
+        " feature_id_b, pearson(n, sum_a, sum_b, sum_a2, sum_b2, sum_ab) as r from _joint_sums)"
+        " as told where told.link_id = coactivations.link_id"
+        " and feature_id_a = feature_a and feature_id_b = feature_b"
+    )
 
 
 def token_matrix(columns: Columns, sae: dict[str, Any], tokenizer_id: int) -> np.ndarray:

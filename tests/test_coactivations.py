@@ -327,6 +327,20 @@ def test_an_older_atlas_is_brought_up_to_date(bare: Path) -> None:
     assert link(bare, options=FEW).n_added == 1
 
 
+def test_correlations_of_an_older_atlas_are_filled_in(bare: Path) -> None:
+    assert link(bare, options=FEW).n_added == 1
+    assert link(bare, A0, C2, FEW).n_added == 1  # over words
+    with atlas.open(bare, write=True) as a:
+        before = a.rows("from coactivations order by rowid")
+        assert len({r for *_, r in before}) > 10
+        a.execute("alter table coactivations drop column pearson")
+        a.set_meta("format", "6")
+    with atlas.open(bare, write=True) as a:
+        after = a.rows("from coactivations order by rowid")
+        assert [row[:-1] for row in after] == [row[:-1] for row in before]
+        assert [row[-1] for row in after] == pytest.approx([row[-1] for row in before], abs=1e-15)
+
+
 @pytest.mark.parametrize(
     "a, b, kind, sentence",
     [

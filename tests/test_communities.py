@@ -353,7 +353,7 @@ def test_wherever_layers_are_linked_communities_are_found(deep: Path) -> None:
     assert (sorted(again.clustering_ids), again.n_added) == (sorted(found.clustering_ids), 0)
     assert cluster_linked(deep, [None]) == again
     with atlas.open(deep, write=True) as store, store.transaction():
-        store.execute("update coactivations set sum_ab = 0")
+        store.execute("update coactivations set pearson = 0")
         store.execute("delete from clusterings")
     assert cluster_linked(deep, [None]).clustering_ids == ()  # no edge is strong enough
     with atlas.open(deep, write=True) as store:
@@ -368,7 +368,7 @@ def test_a_variant_that_is_not_linked_is_left_out(deep: Path) -> None:
             " name || '-seed1' as name) from saes where name like 'deep/%'"
         )
     assert len(cluster(deep, "deep").clustering_ids) == 1
-    with pytest.raises(BadInput, match="not linked yet; run `atlas link .* deep` first"):
+    with pytest.raises(BadInput, match=r"not linked yet; run `atlas link .* deep` first"):
         cluster(deep, "deep/*-seed1")
 
 

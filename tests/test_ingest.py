@@ -72,7 +72,7 @@ def test_names_and_shapes(place: Path) -> None:
         assert a.rows("select count(*), count(distinct tokenizer_id) from models") == [(2, 1)]
         assert a.rows(
             "select command, count(*) from runs where status = 'done' group by command order by all"
-        ) == [("ingest", 3), ("link", 2)]
+        ) == [("communities", 2), ("ingest", 3), ("link", 2)]
 
 
 def test_neighbouring_layers_are_linked(place: Path) -> None:

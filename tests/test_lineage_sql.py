@@ -16,6 +16,7 @@ import atlas
 from atlas import Atlas
 from atlas.errors import QueryError
 from tests.planted_layers import DEPTH, PlantedLayers, insert
+from tests.synthetic_links import correlate
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +222,7 @@ def fill(store: Atlas, edges: list[np.ndarray]) -> None:
                 feature_b=(layer + 1) * d + j, n_both=[50] * len(i), n_both_strong=[50] * len(i),
                 sum_ab=np.round(matrix[i, j] * (1 << 20)).astype("i8"),
             )  # fmt: skip
+        correlate(store)
 
 
 def programme(edges, start, at_least):

@@ -231,7 +231,10 @@ def _chains(atlas: Atlas, name: str | None) -> list[_Chain]:
             )
             .fetchall()
         )
-    return [_Chain(*row[:4], tuple(row[4] or ()), *row[5:]) for row in rows]
+    return [
+        _Chain(model_id, hook, variant, of, tuple(links or ()), apart, content)
+        for model_id, hook, variant, of, links, apart, content in rows
+    ]
 
 
 def _check_linked(chains: Sequence[_Chain], name: str | None, path: Path) -> None:

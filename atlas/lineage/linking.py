@@ -82,13 +82,20 @@ class _Job(NamedTuple):
         return f"{self.a.name} → {self.b.name}"
 
 
+_PAIRS = (
+    *("feature_a", "feature_b", "n_both", "n_both_strong", "sum_ab"),
+    *("sum_a", "sum_b", "sum_a2", "sum_b2"),
+)
+"""What is computed of a pair; the last four are sums over each feature alone, for Pearson's r."""
+
+
 class _Found(NamedTuple):
     """A link that was computed and is not yet kept."""
 
     job: _Job
     n_units: int
     pairs: IO[bytes]
-    """An Arrow file: feature_a, feature_b (ids), n_both, n_both_strong, sum_ab."""
+    """An Arrow file with the columns `_PAIRS`."""
     n_strong: dict[_Sae, NDArray[np.int64]]
 
 
@@ -218,8 +225,7 @@ class _Run:
         """The pairs in a file without a name: there may be more of them than fit into memory."""
         import pyarrow as pa
 
-        columns = ("feature_a", "feature_b", "n_both", "n_both_strong", "sum_ab")
-        schema = pa.schema([(name, pa.int64()) for name in columns])
+        schema = pa.schema([(name, pa.int64()) for name in _PAIRS])
         file = tempfile.TemporaryFile(dir=self._path.absolute().parent)  # noqa: SIM115 -- kept open
         with pa.ipc.new_file(file, schema) as writer:
             blocks = joint_activity(
@@ -235,7 +241,10 @@ class _Run:
                         job.a.first_feature_id + block.a.astype(np.int64),
                         job.b.first_feature_id + block.b.astype(np.int64),
                     )
-                    writer.write_batch(pa.record_batch([*ids, *block[2:]], schema))
+                    sums = (a.sum_q[block.a], b.sum_q[block.b])
+                    squares = (a.sum_q2[block.a], b.sum_q2[block.b])
+                    columns = [*ids, *block[2:], *sums, *squares]
+                    writer.write_batch(pa.record_batch(columns, schema))
         file.flush()
         return file
 
@@ -254,8 +263,6 @@ class _Run:
                 self._found.pop(0).pairs.close()
 
     def _add(self, atlas: Atlas, found: _Found) -> None:
-        import pyarrow as pa
-
         job = found.job
         same = "(sae_a, sae_b) in ((?, ?), (?, ?)) and over = ?"
         replaced = [job.a.sae_id, job.b.sae_id, job.b.sae_id, job.a.sae_id, job.over]
@@ -266,9 +273,15 @@ class _Run:
             )
         ((link_id,),) = atlas.rows("select coalesce(max(link_id) + 1, 0) from links")
         pairs = _read(found.pairs)
-        ids = [pa.repeat(pa.scalar(link_id, pa.int32()), len(one)) for one in pairs.to_batches()]
-        pairs = pairs.add_column(0, "link_id", pa.chunked_array(ids, pa.int32()))
-        atlas.insert("coactivations", pairs)
+        atlas.insert(
+            "coactivations",
+            pairs,
+            f"""
+            {link_id}::integer as link_id,
+            * exclude (sum_a, sum_b, sum_a2, sum_b2),
+            pearson({found.n_units}, sum_a, sum_b, sum_a2, sum_b2, sum_ab) as pearson
+            """,
+        )
         atlas.execute(
             "insert into links by name select ? as link_id, ? as run_id, ? as sae_a, ? as sae_b,"
             " ? as over, ? as min_joint, ? as n, ? as n_pairs",

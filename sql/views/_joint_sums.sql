@@ -24,7 +24,8 @@ select
     _over_units(links.over, b.sum_q, b.word_sum_q) as sum_b,
     _over_units(links.over, a.sum_q2, a.word_sum_q2) as sum_a2,
     _over_units(links.over, b.sum_q2, b.word_sum_q2) as sum_b2,
-    coactivations.sum_ab
+    coactivations.sum_ab,
+    coactivations.pearson
 from coactivations
 join links on links.link_id = coactivations.link_id
 join saes as saes_a on saes_a.sae_id = links.sae_a

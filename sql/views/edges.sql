@@ -16,7 +16,7 @@ create or replace view edges as
 select
     feature_a,
     feature_b,
-    pearson(n, sum_a, sum_b, sum_a2, sum_b2, sum_ab) as pearson,
+    pearson,
     jaccard(n_a, n_b, n_both) as jaccard,
     sufficiency(n_a, n_both) as sufficiency,
     necessity(n_b, n_both) as necessity,

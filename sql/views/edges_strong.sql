@@ -9,7 +9,7 @@ create or replace view edges_strong as
 select
     sums.feature_a,
     sums.feature_b,
-    pearson(sums.n, sums.sum_a, sums.sum_b, sums.sum_a2, sums.sum_b2, sums.sum_ab) as pearson,
+    sums.pearson,
     jaccard(a.n_strong, b.n_strong, sums.n_both_strong) as jaccard,
     sufficiency(a.n_strong, sums.n_both_strong) as sufficiency,
     necessity(b.n_strong, sums.n_both_strong) as necessity,

@@ -15,6 +15,7 @@ import numpy as np
 import atlas
 from tests.benchmarks.timing import seconds
 from tests.planted_layers import insert
+from tests.synthetic_links import correlate
 
 _LAYERS, _WIDTH, _EDGES, _UNITS = 12, 16_384, 5, 1_000_000
 _ROUNDS = 15
@@ -108,4 +109,5 @@ def _build(path: Path) -> Path:
                 n_both=n_both, n_both_strong=n_both // 2,
                 sum_ab=((r * deviation[a] * deviation[b] + products) / _UNITS).astype("i8"),
             )  # fmt: skip
+        correlate(store)
     return path

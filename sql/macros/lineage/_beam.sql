@@ -49,6 +49,21 @@ walked as (
                 reached.weakest,
                 reached.path,
                 reached.cut,
+                if(down, pairs.feature_b, pairs.feature_a) as next_id,
+                pairs.pearson as edge
+            from reached
+            join coactivations as pairs
+                on if(down, pairs.feature_a, pairs.feature_b) = reached.feature_id
+            join steps on steps.link_id = pairs.link_id
+            where measure = 'pearson'
+            union all
+            select
+                reached.feature_id,
+                reached.steps,
+                reached.value,
+                reached.weakest,
+                reached.path,
+                reached.cut,
                 next.feature_id as next_id,
                 _edge_measure(
                     measure,
@@ -56,8 +71,6 @@ walked as (
                     if(down, own.n_active, next.n_active),
                     if(down, next.n_active, own.n_active),
                     if(strong, pairs.n_both_strong, pairs.n_both)::double,
-                    own.sum_q,
-                    next.sum_q,
                     own.sum_q2,
                     next.sum_q2,
                     pairs.sum_ab::double
@@ -69,6 +82,7 @@ walked as (
             join steps on steps.link_id = pairs.link_id
             join _sums_of_features(strong) as next
                 on next.feature_id = if(down, pairs.feature_b, pairs.feature_a)
+            where measure != 'pearson'
         ) as edges
         where edges.edge >= at_least
         qualify row_number() over (order by edges.value * edges.edge desc, edges.path, edges.next_id)

@@ -5,7 +5,6 @@ create or replace macro _sums_of_features(strong) as table
 select
     features.feature_id,
     features.n_active::double as n_active,
-    features.sum_q::double as sum_q,
     features.sum_q2::double as sum_q2
 from features
 where not strong
@@ -13,7 +12,6 @@ union all
 select
     features.feature_id,
     strong_activity.n_strong::double as n_active,
-    features.sum_q::double as sum_q,
     features.sum_q2::double as sum_q2
 from features
 join strong_activity on strong_activity.feature_id = features.feature_id

@@ -72,6 +72,21 @@ walked as (
                         reached.weakest,
                         reached.n_paths,
                         reached.path,
+                        if(down, pairs.feature_b, pairs.feature_a) as next_id,
+                        pairs.pearson as edge
+                    from reached
+                    join coactivations as pairs
+                        on if(down, pairs.feature_a, pairs.feature_b) = reached.feature_id
+                    join steps on steps.link_id = pairs.link_id
+                    where measure = 'pearson'
+                    union all
+                    select
+                        reached.feature_id,
+                        reached.steps,
+                        reached.value,
+                        reached.weakest,
+                        reached.n_paths,
+                        reached.path,
                         next.feature_id as next_id,
                         _edge_measure(
                             measure,
@@ -79,8 +94,6 @@ walked as (
                             if(down, own.n_active, next.n_active),
                             if(down, next.n_active, own.n_active),
                             if(strong, pairs.n_both_strong, pairs.n_both)::double,
-                            own.sum_q,
-                            next.sum_q,
                             own.sum_q2,
                             next.sum_q2,
                             pairs.sum_ab::double
@@ -92,6 +105,7 @@ walked as (
                     join steps on steps.link_id = pairs.link_id
                     join _sums_of_features(strong) as next
                         on next.feature_id = if(down, pairs.feature_b, pairs.feature_a)
+                    where measure != 'pearson'
                 ) as edges
                 where edges.edge >= at_least
             ) as found

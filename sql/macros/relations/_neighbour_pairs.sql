@@ -11,8 +11,6 @@ select
     a.n_active as n_a,
     b.n_active as n_b,
     if(strong, pairs.n_both_strong, pairs.n_both)::double as n_both,
-    a.sum_q as sum_a,
-    b.sum_q as sum_b,
     a.sum_q2 as sum_a2,
     b.sum_q2 as sum_b2,
     pairs.sum_ab::double as sum_ab

@@ -12,14 +12,11 @@ best as (
         -- Of equals the first.
         max(
             {
-                'value': _edge_measure(
-                    _known_measure(measure),
-                    n, n_a, n_b, n_both, sum_a, sum_b, sum_a2, sum_b2, sum_ab
-                ),
+                'value': edge,
                 'before': -if(down, next_id, feature_id)
             }
         ) as via
-    from _neighbour_pairs(strong)
+    from _layer_edges(_known_measure(measure), strong)
     group by id
 )
 select

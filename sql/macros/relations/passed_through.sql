@@ -21,36 +21,21 @@ create or replace macro passed_through(
     at_least := 0.95, measure := 'pearson', strong := false
 ) as table
 with
-measured as (
-    select
-        feature_id,
-        next_id,
-        n_a,
-        n_b,
-        n_both,
-        _edge_measure(
-            _known_measure(measure), n, n_a, n_b, n_both, sum_a, sum_b, sum_a2, sum_b2, sum_ab
-        ) as value
-    from _neighbour_pairs(strong)
-),
 passing as materialized (
-    from measured
-    where value >= at_least
+    from _strong_edges(_known_measure(measure), at_least, strong)
 ),
 -- Of equals the first.
 best as (
     select
         feature_id,
-        max(
-            {'value': value, 'before': -next_id, 'n_a': n_a, 'n_b': n_b, 'n_both': n_both}
-        ) as via
+        max({'value': edge, 'before': -next_id}) as via
     from passing
     group by feature_id
 ),
 backward as (
     select
         next_id,
-        max({'value': value, 'before': -feature_id}) as via
+        max({'value': edge, 'before': -feature_id}) as via
     from passing
     group by next_id
 )
@@ -59,9 +44,9 @@ select
     other.name || '/' || (backward.next_id - other.first_feature_id) as successor,
     best.via.value as value,
     backward.via.before = -best.feature_id as mutual,
-    best.via.n_a::bigint as n_a,
-    best.via.n_b::bigint as n_b,
-    best.via.n_both::bigint as n_both,
+    pairs.n_a::bigint as n_a,
+    pairs.n_b::bigint as n_b,
+    pairs.n_both::bigint as n_both,
     own.name as sae,
     other.name as next_sae,
     own.layer,
@@ -70,6 +55,8 @@ select
     backward.next_id as successor_id
 from best
 join backward on backward.next_id = -best.via.before
+join _neighbour_pairs(strong) as pairs
+    on pairs.feature_id = best.feature_id and pairs.next_id = backward.next_id
 join features as a on a.feature_id = best.feature_id
 join features as b on b.feature_id = backward.next_id
 join saes as own on own.sae_id = a.sae_id
