@@ -129,6 +129,8 @@ def test_one_of_several_pairings_decides(scratch: Atlas) -> None:
     assert counterpart() == ("m1/0-resid_post/5", "mutual")
     keep_pairing(scratch, 0, 2, [(0, 6, 0.9, 0.01)], run_id=2)
     assert counterpart() == ("m1/0-resid_post/6", "mutual")
+    keep_pairing(scratch, 0, 2, [(0, 9, 0.9, 0.051)], shifts=5, run_id=9)
+    assert counterpart() == ("m1/0-resid_post/6", "mutual")  # of the finer p
     keep_pairing(scratch, 0, 2, [(0, 7, 0.9, 0.01)], method="best", run_id=9)
     keep_pairing(scratch, 0, 2, [(0, 8, 0.9, 0.01)], subspace="time", run_id=9)
     keep_pairing(scratch, 0, 0, [(0, 0, 1.0, 0.01)], run_id=9)

@@ -448,6 +448,17 @@ def test_a_variant_that_is_not_linked_is_left_out_of_the_lineages_of_all(tmp_pat
         says = "m/0-x-s and m/1-x-s are not linked; run `atlas link ATLAS m`"
         with pytest.raises(QueryError, match=says):
             store.rows("from lineages('m/*-s')")
+        with store.transaction():  # a layer of another hook has no neighbour
+            store.execute(
+                "insert into saes by name select * replace (50 as sae_id, 'alone' as hook,"
+                " 'm/0-alone' as name, 500 as first_feature_id) from saes where sae_id = 0"
+            )
+            store.execute(
+                "insert into features by name select * replace (feature_id + 500 as feature_id,"
+                " 50 as sae_id) from features where sae_id = 0"
+            )
+        assert store.rows("from lineages('m/0-alone')") == []
+        assert sorted(store.rows("from lineages('m')")) == sorted(alone)
         with store.transaction():
             store.execute(
                 "insert into links by name select * replace (9 as link_id, sae_a + 10 as sae_a,"

@@ -276,6 +276,32 @@ def test_cover_is_counted_on_activations(
 # -- names, and nothing there ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["specialised", "generalised"])
+def test_what_is_the_same_is_no_part(store: Atlas, name: str) -> None:
+    columns = "parent_id, child_id"
+    loose = "0.5, 0.99, 1.5"
+    every = set(store.rows(f"select {columns} from {name}({loose}, max_pearson := 2)"))
+    same = set(
+        store.rows(
+            f"select {columns} from {name}({loose}, max_pearson := 2) join edges"
+            " on feature_id_a = parent_id and feature_id_b = child_id where pearson >= 0.5"
+        )
+    )
+    assert 0 < len(same) < len(every)
+    assert set(store.rows(f"select {columns} from {name}({loose}, max_pearson := 0.5)")) == (
+        every - same
+    )
+
+
+@pytest.mark.parametrize("name", ["splits", "merges"])
+def test_parts_that_repeat_each_other_divide_nothing(store: Atlas, name: str) -> None:
+    loose = "min_cover := 0.3, min_within := 0.5, max_share := 0.99, min_lift := 1.2"
+    every = store.rows(f"select feature_id, overlap from {name}({loose}, max_overlap := 1000)")
+    few = store.rows(f"select feature_id, overlap from {name}({loose}, max_overlap := 1.05)")
+    assert sorted(few) == sorted(row for row in every if row[1] <= 1.05)
+    assert 0 < len(few) < len(every)
+
+
 def test_names_go_with_ids(store: Atlas, layers: PlantedLayers) -> None:
     for view, columns in {
         "passed_through": {"feature": "feature_id", "successor": "successor_id"},

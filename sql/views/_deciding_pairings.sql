@@ -20,7 +20,7 @@ deciding as (
             pairings.method = 'mutual' desc,
             pairings.over = 'words' desc,
             pairings.concepts_only,
-            pairings.shifts > 0 desc,
+            pairings.shifts desc,
             pairings.run_id desc,
             pairings.pairing_id desc
     ) = 1

@@ -3,7 +3,8 @@
 -- What runs of `atlas compare` kept of one-to-one pairings over all features, in both directions, so
 -- that a feature is looked up by one column. Of several pairings of the same two SAEs one decides:
 -- mutual before hungarian, over words before tokens, of all features before those with
--- concepts_only, with p before without, then the newest. All of them are in pairing_cards.
+-- concepts_only, with more shifts (a finer p) before fewer, then the newest. All of them are in
+-- pairing_cards.
 --
 -- r, r_held_out, n_both, p, q: as in pairs(); a pair with a large q is listed too
 -- method: 'mutual' or 'hungarian'

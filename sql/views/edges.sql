@@ -7,6 +7,7 @@
 -- pearson, jaccard, sufficiency, necessity, mutual_information, activation_cosine: see each macro;
 -- the measures of Balcells et al., arXiv 2410.08869
 -- over: what the units are, 'tokens' of a common tokenizer or 'words'
+-- Features that exclude each other fire together too rarely to be kept: ask for these with edge().
 -- feature_id_a, feature_id_b: by these one feature's edges are found at once
 --
 --     select feature_b, pearson, necessity from edges order by pearson desc limit 5

@@ -1,4 +1,4 @@
--- How far every feature goes back and on through the layers, at once. One row per live feature.
+-- How far every feature goes back and on through linked layers, at once. One row per live feature.
 --
 -- Of all chains of edges that are strong enough the longest through each feature is taken, and of
 -- equally long ones that with the largest product.
@@ -7,8 +7,8 @@
 -- first, last: features at its ends, which may be the feature itself
 -- value, weakest: product of its edges, and the least of them; 1 where there are none
 --
--- SAEs of one hook and variant of which no two layers are linked have no rows, as long as others that
--- are asked for are linked; where some layers between are not, the error says how to link them.
+-- An SAE without a neighbouring layer of its hook and variant has no rows, nor have those of which no two
+-- layers are linked, as long as others that are asked for are; where some are, the error says what to link.
 --
 -- space: name of a model or an SAE, or a pattern of SAEs' names; null for everything
 -- measure, at_least, strong: as in descendants()
@@ -26,6 +26,7 @@ asked as materialized (
         apart
     from _chains
     where list_contains(saes_in(space), sae_id)
+    and len(saes) > 1
     qualify begun or not bool_or(begun) over ()
 )
 select

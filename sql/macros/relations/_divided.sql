@@ -3,11 +3,19 @@
 -- min_cover … strong: as in splits()
 -- down: true where the parts are downstream
 create or replace macro _divided(
-    min_cover, min_within, max_share, min_lift, confidence, strong, down
+    min_cover,
+    min_within,
+    max_share,
+    min_lift,
+    max_pearson,
+    max_overlap,
+    confidence,
+    strong,
+    down
 ) as table
 with
 parts as materialized (
-    from _parts(min_within, max_share, min_lift, confidence, strong, down)
+    from _parts(min_within, max_share, min_lift, max_pearson, confidence, strong, down)
 ),
 several as materialized (
     select
@@ -25,7 +33,8 @@ several as materialized (
     from parts
     group by whole_id
     having count(*) > 1
-    and sum(share) >= min_cover
+    -- It is between the cover and the overlap, which take longer to count.
+    and sum(share) between min_cover and max_overlap
 ),
 covered as (
     select
@@ -72,4 +81,5 @@ select
     part_layer as parts_layer,
     whole_id as feature_id
 from limited
-where cover_low >= min_cover;
+where cover_low >= min_cover
+and overlap <= max_overlap;

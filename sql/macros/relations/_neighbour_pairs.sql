@@ -13,7 +13,8 @@ select
     if(strong, pairs.n_both_strong, pairs.n_both)::double as n_both,
     a.sum_q2 as sum_a2,
     b.sum_q2 as sum_b2,
-    pairs.sum_ab::double as sum_ab
+    pairs.sum_ab::double as sum_ab,
+    pairs.pearson
 from coactivations as pairs
 join _layer_links as chained on chained.link_id = pairs.link_id
 join _sums_of_features(strong) as a on a.feature_id = pairs.feature_a

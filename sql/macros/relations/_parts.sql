@@ -7,9 +7,10 @@
 -- min_within: least lower limit of within
 -- max_share: greatest upper limit of share
 -- min_lift: least lift
+-- max_pearson: Pearson's r from which on the two are the same
 -- down: true where the whole is upstream
 create or replace macro _parts(
-    min_within, max_share, min_lift, confidence, strong, down
+    min_within, max_share, min_lift, max_pearson, confidence, strong, down
 ) as table
 with
 directed as (
@@ -19,7 +20,8 @@ directed as (
         if(down, n_a, n_b) as n_whole,
         if(down, n_b, n_a) as n_part,
         n_both,
-        n
+        n,
+        pearson
     from _neighbour_pairs(strong)
 ),
 close as materialized (
@@ -37,6 +39,7 @@ close as materialized (
     where n_both >= min_within * n_part
     and n_both <= max_share * n_whole
     and n * n_both >= min_lift * n_whole * n_part
+    and (pearson >= max_pearson) is distinct from true
 ),
 limited as (
     select

@@ -14,7 +14,10 @@
 --
 -- min_sufficiency: least lower limit of P(child | parent)
 -- max_necessity: greatest upper limit of P(parent | child)
--- min_lift: least lift; keeps out children that are active so often that they hold anything
+-- min_lift: least lift; keeps out children that are active so often that they hold anything, at 5
+-- those active on a fifth of the tokens or more
+-- max_pearson: Pearson's r from which on the two are the same, and pass through: a feature that lost its
+-- weak firing only fires more rarely, too
 -- confidence: share of such intervals that hold the true share
 -- strong: true for activity above a fifth of the maximum, as in edges_strong
 --
@@ -24,7 +27,8 @@
 create or replace macro generalised(
     min_sufficiency := 0.9,
     max_necessity := 0.5,
-    min_lift := 2,
+    min_lift := 5,
+    max_pearson := 0.95,
     confidence := 0.95,
     strong := false
 ) as table
@@ -45,4 +49,4 @@ select
     whole_layer as next_layer,
     part_id as parent_id,
     whole_id as child_id
-from _parts(min_sufficiency, max_necessity, min_lift, confidence, strong, false);
+from _parts(min_sufficiency, max_necessity, min_lift, max_pearson, confidence, strong, false);

@@ -16,6 +16,8 @@
 -- min_within: least lower limit of P(feature | part)
 -- max_share: greatest upper limit of P(part | feature): a part that is nearly all of it is none
 -- min_lift: least P(feature | part) over the feature's rate
+-- max_pearson: Pearson's r from which on a part is the feature itself
+-- max_overlap: greatest overlap; where more parts than that are active at once, they repeat each other
 -- confidence: share of such intervals that hold the true share
 -- strong: true for activity above a fifth of the maximum, as in edges_strong
 --
@@ -26,8 +28,10 @@ create or replace macro merges(
     min_cover := 0.9,
     min_within := 0.9,
     max_share := 0.9,
-    min_lift := 2,
+    min_lift := 5,
+    max_pearson := 0.95,
+    max_overlap := 1.5,
     confidence := 0.95,
     strong := false
 ) as table
-from _divided(min_cover, min_within, max_share, min_lift, confidence, strong, false);
+from _divided(min_cover, min_within, max_share, min_lift, max_pearson, max_overlap, confidence, strong, false);

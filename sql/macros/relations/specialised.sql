@@ -14,7 +14,10 @@
 --
 -- min_necessity: least lower limit of P(parent | child)
 -- max_sufficiency: greatest upper limit of P(child | parent)
--- min_lift: least lift; keeps out parents that are active so often that they hold anything
+-- min_lift: least lift; keeps out parents that are active so often that they hold anything, at 5
+-- those active on a fifth of the tokens or more
+-- max_pearson: Pearson's r from which on the two are the same, and pass through: a feature that lost its
+-- weak firing only fires more rarely, too
 -- confidence: share of such intervals that hold the true share
 -- strong: true for activity above a fifth of the maximum, as in edges_strong
 --
@@ -25,7 +28,8 @@
 create or replace macro specialised(
     min_necessity := 0.9,
     max_sufficiency := 0.5,
-    min_lift := 2,
+    min_lift := 5,
+    max_pearson := 0.95,
     confidence := 0.95,
     strong := false
 ) as table
@@ -46,4 +50,4 @@ select
     part_layer as next_layer,
     whole_id as parent_id,
     part_id as child_id
-from _parts(min_necessity, max_sufficiency, min_lift, confidence, strong, true);
+from _parts(min_necessity, max_sufficiency, min_lift, max_pearson, confidence, strong, true);
