@@ -16,23 +16,23 @@
 --     select method, resolution, at_least, n_communities, largest, stability from clustering_cards
 create or replace view clustering_cards as
 select
+    clusterings.clustering_id,
     models.name as model,
     clusterings.hook,
     clusterings.variant,
     clusterings.method,
+    clusterings.n_communities,
+    sizes.n_features,
+    sizes.largest,
+    clusterings.stability,
+    clusterings.quality,
     clusterings.resolution,
     clusterings.measure,
     clusterings.at_least,
     clusterings.seed,
-    clusterings.n_communities,
-    sizes.n_features,
     sizes.n_features / nullif(live.n_alive, 0) as clustered,
-    sizes.largest,
     sizes.alone,
-    clusterings.quality,
-    clusterings.stability,
-    runs.ended_at as clustered_at,
-    clusterings.clustering_id
+    runs.ended_at as clustered_at
 from clusterings
 join models on models.model_id = clusterings.model_id
 left join runs on runs.run_id = clusterings.run_id

@@ -2,9 +2,9 @@
 --
 -- What `atlas link` kept, and `atlas ingest` of neighbouring layers by itself.
 -- sae_a, sae_b: upstream and downstream where both are of one model
+-- n_pairs: pairs stored; see edges
 -- over, n: what was counted, 'tokens' of a common tokenizer or 'words', and how many
 -- min_joint: pairs are stored from as many joint firings on
--- n_pairs: pairs stored; see edges
 -- linked_a, linked_b: features with at least one of them, as a share of the live ones
 --
 --     from link_cards order by sae_a
@@ -12,9 +12,9 @@ create or replace view link_cards as
 select
     a.name as sae_a,
     b.name as sae_b,
+    links.n_pairs,
     links.over,
     links.min_joint,
-    links.n_pairs,
     counted.n_linked_a / nullif(live_a.n_alive, 0) as linked_a,
     counted.n_linked_b / nullif(live_b.n_alive, 0) as linked_b,
     links.n,

@@ -36,6 +36,24 @@ several as materialized (
     -- It is between the cover and the overlap, which take longer to count.
     and sum(share) between min_cover and max_overlap
 ),
+-- Activations are read once, of those features alone.
+fired as materialized (
+    select
+        activations.feature_id,
+        activations.token
+    from (
+        select whole_id as feature_id
+        from several
+        union
+        select parts.part_id
+        from parts
+        join several on several.whole_id = parts.whole_id
+    ) as concerned
+    join features on features.feature_id = concerned.feature_id
+    join activations on activations.feature_id = concerned.feature_id
+    where not strong
+    or 5 * activations.q > features.max_q
+),
 covered as (
     select
         whole_id,
@@ -48,13 +66,9 @@ covered as (
             count(*) as n_parts
         from several
         join parts on parts.whole_id = several.whole_id
-        join features as whole on whole.feature_id = several.whole_id
-        join features as part on part.feature_id = parts.part_id
-        join activations as of_part on of_part.feature_id = parts.part_id
-        join activations as of_whole
+        join fired as of_part on of_part.feature_id = parts.part_id
+        join fired as of_whole
             on of_whole.feature_id = several.whole_id and of_whole.token = of_part.token
-        where not strong
-        or (5 * of_whole.q > whole.max_q and 5 * of_part.q > part.max_q)
         group by several.whole_id, of_whole.token
     ) as per_token
     group by whole_id
