@@ -16,8 +16,9 @@ help:  ## this list
 demo: $(RUN_STAMP)  ## build demo.atlas from three small language models, and look around in it
 	$(BIN)/atlas demo demo.atlas
 
+# Processes share the cores, so each computes on one; files whole, for their fixtures' sake.
 test: $(DEV_STAMP)  ## run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-gpu: $(DEV_STAMP)  ## run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
