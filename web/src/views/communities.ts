@@ -16,14 +16,20 @@ const MEMBERS = 600;
 export const communities: View = (root, page) => {
   const clusterings = byUse(page.atlas.clusterings);
   const [given, id] = page.address.path;
-  const clustering = clusterings.find((c) => String(c.clustering_id) === given) ?? clusterings[0];
+  const graph = page.atlas.graphs[0]; // which the other pages begin with, too
+  const clustering =
+    clusterings.find((c) => String(c.clustering_id) === given) ??
+    clusterings.find(
+      (c) => c.model === graph?.model && c.hook === graph.hook && c.variant === graph.variant,
+    ) ??
+    clusterings[0];
   if (!clustering) {
     root.append(
       hint("There are no communities yet. `atlas link ATLAS` finds them in the layered graph."),
     );
     return;
   }
-  if (id !== undefined) one(root, page, clustering, Number(id));
+  if (id !== undefined && /^\d+$/.test(id)) one(root, page, clustering, Number(id));
   else all(root, page, clustering);
 };
 
