@@ -117,14 +117,14 @@ def load_known(name: str, known: KnownModel, device: str, path: Path) -> Languag
     changed = [
         what
         for what, found, expected in (
-            ("weights", model.sha256, known.sha256),
-            ("tokenizer", tokenizer_hash(model.tokenizer), known.tokenizer_sha256),
+            ("other weights", model.sha256, known.sha256),
+            ("another tokenizer", tokenizer_hash(model.tokenizer), known.tokenizer_sha256),
         )
         if found != expected
     ]
     if changed:
         raise BadInput(
-            f"{name}: {known.source} has another {changed[0]} by now than {path} knows; put "
+            f"{name}: {known.source} has {changed[0]} by now than {path} knows; put "
             "the model back, or ingest it by another --name."
         )
     return model

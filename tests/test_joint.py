@@ -548,7 +548,7 @@ def test_a_partner_that_moved_or_changed_is_told(base, tmp_path):
     with pytest.raises(BadInput, match=f"has this model from {tmp_path / 'two'}, where it cannot"):
         prepare(path, options(tmp_path, **JOINT))
     tiny.make_model(tmp_path / "two", seed=9, n_layers=3, d_model=24, n_vocab=0)
-    with pytest.raises(BadInput, match="two has another weights by now than"):
+    with pytest.raises(BadInput, match="two has other weights by now than"):
         prepare(path, options(tmp_path, **JOINT))
 
 

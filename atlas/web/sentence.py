@@ -136,27 +136,9 @@ def _place(viewed: Viewed, atlas: Connection, model: str, given: Given) -> Place
 def _load_model(viewed: Viewed, atlas: Connection, name: str) -> LanguageModel:
     # The hub's client reads this once, when it is imported: a page must not make it download.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from atlas.ingest.models.language_model import LanguageModel
-    from atlas.ingest.partners import known_models
-    from atlas.ingest.text.tokens import tokenizer_hash
+    from atlas.ingest.partners import known_models, load_known
 
-    known = known_models(atlas)[name]
-    try:
-        model = LanguageModel.load(
-            known.source,
-            name=name,
-            revision=known.revision,
-            randomized=known.randomized,
-            block_path=known.block_path,
-        )
-    except BadInput as error:
-        raise BadInput(f"{name} cannot be run: {error}") from error
-    if model.sha256 != known.sha256 or tokenizer_hash(model.tokenizer) != known.tokenizer_sha256:
-        raise BadInput(
-            f"{name} cannot be run: {known.source} is another model by now than {viewed.path} was "
-            "made with; put it back there."
-        )
-    return model
+    return load_known(name, known_models(atlas)[name], "auto", viewed.path)
 
 
 def _load_sae(atlas: Connection, sae: PlacedSae, model: LanguageModel) -> Placed:
