@@ -354,7 +354,7 @@ def test_refusals_are_told(place: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"one: .* has this model from .*gone, where it cannot"):
         ablate_edges(place, None, few)
     tiny.make_model(tmp_path / "gone", seed=5, n_layers=3)
-    with pytest.raises(BadInput, match="another weights by now"):
+    with pytest.raises(BadInput, match="other weights by now"):
         ablate_edges(place, None, few)
 
 
