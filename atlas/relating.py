@@ -22,7 +22,7 @@ GATES = """struct(
     lift double, lift_held_out double, lifts double[],
     jaccard double, jaccard_held_out double,
     single varchar, single_jaccard double, single_jaccard_held_out double,
-    p double, q double, p_held_out double,
+    p_held_out double, q_held_out double,
     n_gate bigint, n_output bigint, n_both bigint,
     n_gate_held_out bigint, n_output_held_out bigint, n_both_held_out bigint,
     over varchar, output_id bigint, input_ids bigint[], single_id bigint
@@ -38,8 +38,8 @@ def install(atlas: Atlas) -> None:
     # DuckDB counts a function's parameters and evaluates their annotations.
     atlas.register_kernel(
         "_gates",
-        lambda a, b, c, d, e, f, g, h: kernel(a, b, c, d, e, f, g, h),
-        ["VARCHAR"] * 2 + ["VARCHAR[]", "INTEGER", "DOUBLE", "DOUBLE", "INTEGER", "DOUBLE"],
+        lambda a, b, c, d, e, f, g, h, i: kernel(a, b, c, d, e, f, g, h, i),
+        ["VARCHAR"] * 2 + ["VARCHAR[]", "INTEGER", *["DOUBLE"] * 3, "INTEGER", "DOUBLE"],
         GATES,
     )
 
@@ -96,7 +96,7 @@ def _gates_between(
     from atlas.compare.activity import read_activity, read_documents
     from atlas.lineage.gates import find_gates
 
-    found = con.execute(
+    saes = con.execute(
         """
         select saes.name, saes.first_feature_id, models.tokenizer_id
         from saes
@@ -106,12 +106,12 @@ def _gates_between(
         """,
         [sae_a, sae_b, sae_b],
     ).fetchall()
-    (name_a, first_a, tokenizer_a), (name_b, first_b, tokenizer_b) = found[0], found[-1]
+    (name_a, first_a, tokenizer_a), (name_b, first_b, tokenizer_b) = saes[0], saes[-1]
     over: Any = "tokens" if tokenizer_a == tokenizer_b else "words"
     a = read_activity(con, sae_a, over)
     b = a if sae_a == sae_b else read_activity(con, sae_b, over)
-    even = read_documents(con, sae_a, over) % 2 == 0
-    return _as_arrow(find_gates(a, b, even, settings), (name_a, first_a), (name_b, first_b), over)
+    found = find_gates(a, b, read_documents(con, sae_a, over), settings)
+    return _as_arrow(found, (name_a, first_a), (name_b, first_b), over)
 
 
 def _as_arrow(
@@ -153,9 +153,8 @@ def _as_arrow(
             "single": named(name_a, single),
             "single_jaccard": gates.single_even,
             "single_jaccard_held_out": gates.single_odd,
-            "p": gates.p,
-            "q": gates.q,
             "p_held_out": gates.p_odd,
+            "q_held_out": gates.q_odd,
             "n_gate": gates.even.n_gate,
             "n_output": gates.even.n_output,
             "n_both": gates.even.n_both,

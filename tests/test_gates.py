@@ -1,4 +1,4 @@
-"""Gates: counts against plain NumPy, planted ones found, chance undone by other documents."""
+"""Gates: counts and p against plain NumPy, planted ones found, chance undone by other documents."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import pytest
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import fisher_exact
+from scipy.stats import false_discovery_control
 
 import atlas
 from atlas import Atlas
 from atlas.compare.activity import Activity
 from atlas.errors import BadInput
-from atlas.lineage.boolean import KINDS, Postings, truth
+from atlas.lineage.boolean import KINDS, Postings, truth, truth_by_part
 from atlas.lineage.gates import Found, GateSettings, find_gates
+from atlas.lineage.held_out import MOST_PARTS, chances, parts_of, sign_flip_bound
 from tests.planted_layers import DOCUMENT, WIDTH, PlantedLayers
 
 GATES = "from gates('deep/0-resid_post', 'deep/1-resid_post')"
@@ -88,22 +89,99 @@ def test_every_count_and_share_is_numpys(
             assert found.lifts[row, i] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_p_is_fishers(kind: str) -> None:
-    rng = np.random.default_rng(3)
-    A = rng.random((400, 3)) < (0.5, 0.4, 0.3)
-    out = is_true(kind, A[:, :2]) ^ (rng.random(400) < 0.3)
-    inputs = np.array([[0, 1], [0, 2], [2, 1]])
-    found = truth(Postings(activity(A), activity(out[:, None])), kind, inputs, np.zeros(3, int))
-    for row, features in enumerate(inputs):
-        gate, expected = is_true(kind, A[:, features]), []
-        for i in range(2):
+# -- the test of the held-out documents -----------------------------------------------------------
+
+
+def by_document(values: np.ndarray, document: np.ndarray) -> np.ndarray:
+    return np.bincount(document, values)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    k=st.sampled_from([2, 3]),
+    kind=st.sampled_from(KINDS),
+    rarest=st.sampled_from([0.002, 0.3]),
+    seed=st.integers(0, 1000),
+)
+def test_p_is_that_of_every_claim_summed_by_document(
+    k: int, kind: str, rarest: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    n = 600
+    A, B = (rng.random((n, d)) < rarest ** rng.uniform(0, 1, d) for d in (5, 2))
+    document = np.sort(rng.integers(0, 12, n)) * 7 + 3
+    inputs = np.array(list(itertools.permutations(range(5), k)))[:20]
+    output, single = rng.integers(0, 2, len(inputs)), rng.integers(-1, 5, len(inputs))
+    postings, part = Postings(activity(A), activity(B)), parts_of(document)
+    found = chances(postings, part, kind, inputs, output, single)
+    counts = truth_by_part(postings, part, kind, inputs, output)
+    for row, (features, j, other) in enumerate(zip(inputs, output, single, strict=True)):
+        gate, out = is_true(kind, A[:, features]), B[:, j]
+        alone = A[:, other] if other >= 0 else np.zeros(n, bool)
+        assert (counts.n_both[row] == by_document(gate & out, part)).all()
+        claims = []
+        for i in range(k):
             less = without(kind, A[:, features], i)
             # Where the input decides: the gate without it would be true, or would not be.
             asked = ~less if kind == "or" else less
-            table = [[(asked & g & o).sum() for o in (out, ~out)] for g in (gate, ~gate)]
-            expected.append(fisher_exact(table, alternative="greater").pvalue)
-        assert found.p[row] == pytest.approx(max(expected), rel=1e-9)
+            x, y = (one - one[asked].mean() if asked.any() else one * 1.0 for one in (gate, out))
+            claims.append(by_document(asked * x * y, part))
+        # Both tellings in one table: their joint Jaccard index.
+        told, active = np.concatenate([gate, alone]), np.concatenate([out, out])
+        jaccard = share(told & active, told | active)
+        right, wrong = (excess(gate, alone, side) for side in (out, ~out))
+        claims.append(by_document(right - jaccard * wrong, part))
+        expected = max(float(sign_flip_bound(np.array(one))) for one in claims)
+        assert found[row] == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def excess(gate: np.ndarray, alone: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """By how much the gate is true more often than the feature active, on one side's units."""
+    return (gate & side).astype(float) - (alone & side)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-4, 4).map(lambda value: round(value, 2)), min_size=1, max_size=10))
+def test_the_bound_is_no_less_than_the_share_of_signs(parts: list[float]) -> None:
+    signs = np.array(list(itertools.product([-1, 1], repeat=len(parts))))
+    exact = float((signs @ parts >= sum(parts) - 1e-9).mean())
+    assert sign_flip_bound(np.array(parts)) >= exact - 1e-12
+
+
+def test_the_bound_is_tight() -> None:
+    assert sign_flip_bound(np.array([1.0, 1.0])) == pytest.approx(0.25)
+    assert sign_flip_bound(np.array([1.0, -2.0])) == 1
+    assert sign_flip_bound(np.zeros(3)) == 1
+
+
+def test_what_differs_by_document_is_no_gain() -> None:
+    """Two features that tell as well, each silent in documents of its own: units deceive."""
+    rng = np.random.default_rng(5)
+    n_documents, runs, length = 200, 300, 100
+    document = np.repeat(np.arange(n_documents), length)
+    out = rng.random((n_documents * length, runs)) < 0.1
+    heard = rng.random((2, n_documents, runs)) < 0.8
+    one, other = (out & np.repeat(side, length, axis=0) for side in heard)
+    # Half of what a feature tells is in each input, so that only the gain may be luck.
+    half = rng.random(one.shape) < 0.5
+    A = np.hstack([one & half, one & ~half, other])
+    postings, part = Postings(activity(A), activity(out)), parts_of(document)
+    index = np.arange(runs)
+    by_unit = (one.sum(0) - other.sum(0)) / np.sqrt((one ^ other).sum(0))
+    assert (by_unit > 1.645).mean() > 0.2
+    inputs = np.stack([index, runs + index], axis=1)
+    p = chances(postings, part, "or", inputs, index, 2 * runs + index)
+    assert 0 < (p <= 0.05).mean() <= 0.05
+    less = chances(postings, part, "or", inputs, index, runs + index)
+    assert (less < 1e-6).all()
+
+
+def test_many_documents_are_taken_together() -> None:
+    document = np.repeat(np.arange(5000) * 2 + 1, 3)
+    part = parts_of(document)
+    assert np.unique(part).tolist() == list(range(MOST_PARTS))
+    assert np.bincount(part).tolist() == [15] * MOST_PARTS
+    assert parts_of(np.zeros(0, np.int64)).tolist() == []
 
 
 # -- what is found ------------------------------------------------------------------------------
@@ -134,7 +212,8 @@ def brute_force(
             singles = [
                 share(a & out, a | out) for a in A.T if (a & out).sum() >= settings.min_joint
             ]
-            if min(lifts) >= settings.min_lift and share(both, gate | out) > max(singles):
+            gain = share(both, gate | out) - max(singles)
+            if min(lifts) >= settings.min_lift and gain > settings.min_gain:
                 found.add((features, j))
     return found
 
@@ -152,9 +231,10 @@ def listed(found: list[Found]) -> set[tuple[tuple[int, ...], int]]:
     kind=st.sampled_from(KINDS),
     k=st.sampled_from([2, 3]),
     at_least=st.sampled_from([0.4, 0.6, 0.8]),
+    min_gain=st.sampled_from([0.0, 0.02, 0.2]),
     seed=st.integers(0, 100),
 )
-def test_nothing_is_missed(kind: str, k: int, at_least: float, seed: int) -> None:
+def test_nothing_is_missed(kind: str, k: int, at_least: float, min_gain: float, seed: int) -> None:
     """Candidates are enough: against all combinations, tried one by one."""
     rng = np.random.default_rng(seed)
     A = rng.random((600, 7)) < rng.uniform(0.1, 0.5, 7)
@@ -162,9 +242,10 @@ def test_nothing_is_missed(kind: str, k: int, at_least: float, seed: int) -> Non
         is_true(kind, A[:, rng.permutation(7)[:k]]) & (rng.random(600) < 0.95) for _ in range(3)
     ]
     B = np.column_stack([*outputs, rng.random(600) < 0.2])
-    asked = GateSettings((kind,), k, at_least=at_least, min_lift=1.2, min_joint=10)
-    even = np.ones(600, bool)
-    found = find_gates(activity(A), activity(B), even, asked)
+    asked = GateSettings(
+        (kind,), k, at_least=at_least, min_lift=1.2, min_gain=min_gain, min_joint=10
+    )
+    found = find_gates(activity(A), activity(B), np.zeros(600, np.int64), asked)
     expected = {
         (features, j)
         for features, j in brute_force(A, B, kind, k, asked)
@@ -224,17 +305,17 @@ def test_planted_gates_are_confirmed_and_chance_is_not(
     assert len(confirmed & expected) >= 0.9 * len(confirmed)
     # In the even documents these are gates like others: it is the odd ones that tell.
     by_chance = planted(layers, upstream, chance=True)
-    assert by_chance <= told(store, upstream, "not confirmed and q < 1e-10")
+    assert by_chance <= told(store, upstream, "not confirmed and jaccard > 0.9")
 
 
 def test_activity_by_chance_makes_no_gate() -> None:
     """Two layers that have nothing to do with each other, and limits as low as they get."""
     rng = np.random.default_rng(0)
     A, B = (rng.random((4000, 20)) < rng.uniform(0.02, 0.2, 20) for _ in range(2))
-    even = np.arange(4000) // DOCUMENT % 2 == 0
-    asked = GateSettings(n_inputs=3, at_least=0.1, min_lift=1.0, min_joint=5)
-    found = find_gates(activity(A), activity(B), even, asked)
-    assert sum(len(gates.q) for gates in found) > 100
+    document = np.arange(4000) // DOCUMENT
+    asked = GateSettings(n_inputs=3, at_least=0.1, min_lift=1.0, min_gain=0.0, min_joint=5)
+    found = find_gates(activity(A), activity(B), document, asked)
+    assert sum(len(gates.output) for gates in found) > 100
     assert sum(int(gates.confirmed.sum()) for gates in found) == 0
 
 
@@ -290,11 +371,26 @@ def test_the_row_tells_what_it_is(store: Atlas, layers: PlantedLayers) -> None:
         assert row[name] > row[f"single_{name}"]
 
 
+def test_confirmed_is_what_holds_again(store: Atlas) -> None:
+    rows = store.rows(
+        "select p_held_out, q_held_out, confirmed, least(sufficiency_held_out, necessity_held_out)"
+        " >= 0.6 and lift_held_out >= 1.1 and n_both_held_out >= 20 and"
+        " jaccard_held_out - single_jaccard_held_out > 0.05, jaccard - single_jaccard"
+        f" {GATES[:-1]}, at_least := 0.6, min_lift := 1.1, min_gain := 0.05)"
+    )
+    p, q, confirmed, holds, gain = map(np.array, zip(*rows, strict=True))
+    assert q == pytest.approx(false_discovery_control(p))
+    assert (confirmed == (holds & (q <= 0.05))).all()
+    assert 0 < confirmed.sum() < len(confirmed)
+    assert gain.min() > 0.05
+
+
 def test_gates_across_models_count_words(toy_store: Atlas) -> None:
     for other, over in (("toy-a/1-resid_post", "tokens"), ("toy-c/2-resid_post", "words")):
         found = toy_store.rows(
             "select over, kind, input_ids, output_id, n_both, n_gate from gates("
-            f"'toy-a/0-resid_post', '{other}', at_least := 0.3, min_lift := 1.01, min_joint := 2)"
+            f"'toy-a/0-resid_post', '{other}', at_least := 0.3, min_lift := 1.01,"
+            " min_gain := 0, min_joint := 2)"
         )
         assert {row[0] for row in found} == {over}
         for _, kind, inputs, output, n_both, n_gate in found[:3]:
@@ -325,6 +421,7 @@ def toy_store(toy: object) -> Iterator[Atlas]:
         ("n_inputs := 4", "Gates have 2 or 3 inputs, not 4."),
         ("at_least := 0", r"at_least is a share in \(0, 1\], not 0."),
         ("min_lift := 0.5", "min_lift is at least 1, not 0.5."),
+        ("min_gain := -0.1", r"min_gain is a difference in \[0, 1\), not -0.1."),
         ("min_joint := 0", "min_joint is at least 1, not 0."),
         ("above := 1", r"above is a share in \[0, 1\), not 1."),
     ],

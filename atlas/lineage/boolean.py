@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,10 @@ KINDS = ("and", "or", "and_not")
 
 Longs = NDArray[np.int64]
 Reals = NDArray[np.float64]
+Count = Callable[[NDArray[np.integer]], Longs]
+"""On how many units all features of each row (n, k) are active: (n,), or (n, n_parts)."""
+Counts = dict[int, Longs]
+"""N(S) or NJ(S) by the set's number: each (n,), or (n, n_parts)."""
 
 _BLOCKS_PER_THREAD = 8
 _FREQUENT = 64
@@ -55,22 +60,36 @@ class Postings:
         """(n,): on how many units all features of each row of `sets` (n, k) are active."""
         from atlas.lineage import gate_loops
 
-        n, k = sets.shape
         out: Longs = self.n_active[sets[:, 0]]
-        if k == 1:
-            return out
+        if sets.shape[1] > 1:
+            self._count(gate_loops.common, sets, out)
+        return out
+
+    def common_by_part(
+        self, sets: NDArray[np.integer], part: NDArray[np.int32], n_parts: int
+    ) -> Longs:
+        """(n, n_parts): the same on the units of each part; part (n_units,) tells a unit's."""
+        from atlas.lineage import gate_loops
+
+        out = np.zeros((len(sets), n_parts), np.int64)
+        self._count(gate_loops.common_by_part, sets, out, part)
+        return out
+
+    def _count(
+        self, loop: Callable[..., None], sets: NDArray[np.integer], out: Longs, *given: Any
+    ) -> None:
+        """Run a loop over all sets, in blocks on all cores."""
         threads = os.cpu_count() or 1
-        edges = np.linspace(0, n, threads * _BLOCKS_PER_THREAD + 1).astype(np.int64)
+        edges = np.linspace(0, len(sets), threads * _BLOCKS_PER_THREAD + 1).astype(np.int64)
+        arrays = (self.indptr, self.unit, self.slot, self.bits, *given, sets, out)
         with ThreadPoolExecutor(threads) as pool:
-            arrays = (self.indptr, self.unit, self.slot, self.bits, sets, out)
             blocks = [
-                pool.submit(gate_loops.common, first, last, *arrays)
+                pool.submit(loop, first, last, *arrays)
                 for first, last in itertools.pairwise(edges)
                 if last > first
             ]
             for block in blocks:
                 block.result()
-        return out
 
 
 class Truth(NamedTuple):
@@ -117,23 +136,20 @@ class Truth(NamedTuple):
         rise[np.broadcast_to(after == 0, rise.shape)] = 0.0
         return rise
 
-    @property
-    def p(self) -> Reals:
-        """(n,): chance that the least of the inputs would do as much if it had no say.
 
-        Fisher's exact test, one-sided, of output and input among the units on which the input
-        decides; the largest of the inputs' p, so that each of them has to count.
-        """
-        from scipy.stats import hypergeom
+class TruthByPart(NamedTuple):
+    """What `Truth` tells, apart for each part of the units."""
 
-        total, marked = self.n_without, self.n_both_without
-        drawn = np.broadcast_to(self.n_gate[:, None], total.shape)
-        hits = np.broadcast_to(self.n_both[:, None], total.shape)
-        if self.covers:
-            drawn, hits = drawn - total, hits - marked
-            total, marked = self.n_units - total, self.n_output[:, None] - marked
-        chances: Reals = hypergeom.sf(hits - 1, total, marked, drawn).max(axis=1, initial=0.0)
-        return chances
+    n_units: Longs
+    """(n_parts,)"""
+    n_gate: Longs
+    """(n, n_parts)"""
+    n_output: Longs
+    n_both: Longs
+    n_without: Longs
+    """(n, k, n_parts)"""
+    n_both_without: Longs
+    covers: bool
 
 
 def outputs_covered(
@@ -142,7 +158,8 @@ def outputs_covered(
     """(n,): units on which each gate is true and its output active; as `truth`, but cheaper."""
     full = (1 << inputs.shape[1]) - 1
     needed = {"and": [full], "or": range(1, full + 1), "and_not": range(1, full + 1, 2)}[kind]
-    return _true(kind, _sets(postings, inputs, output, needed), full)
+    joint = _sets(partial(_each_once, postings), inputs, postings.first_of_b + output, needed)
+    return _true(kind, joint, full)
 
 
 def truth(
@@ -153,39 +170,69 @@ def truth(
     inputs: (n, k), features of A, of an and_not the one first that must be active.
     output: (n,), features of B, numbered from 0.
     """
+    units = np.int64(postings.n_units)
+    columns = _columns(partial(_each_once, postings), units, postings, kind, inputs, output)
+    return Truth(postings.n_units, *columns, kind == "or")
+
+
+def truth_by_part(
+    postings: Postings,
+    part: NDArray[np.int32],
+    kind: str,
+    inputs: NDArray[np.integer],
+    output: NDArray[np.integer],
+) -> TruthByPart:
+    """The same for each part of the units: part (n_units,) holds 0, 1, …, n_parts − 1."""
+    units = np.bincount(part)
+
+    def count(sets: NDArray[np.integer]) -> Longs:
+        return postings.common_by_part(sets, part, len(units))
+
+    columns = _columns(count, units, postings, kind, inputs, output)
+    return TruthByPart(units, *columns, kind == "or")
+
+
+def _columns(
+    count: Count,
+    units: Longs | np.int64,
+    postings: Postings,
+    kind: str,
+    inputs: NDArray[np.integer],
+    output: NDArray[np.integer],
+) -> tuple[Longs, Longs, Longs, Longs, Longs]:
+    """n_gate, n_output, n_both, n_without, n_both_without, by a way to count."""
     k = inputs.shape[1]
-    alone = _sets(postings, inputs, None)
-    joint = _sets(postings, inputs, output)
+    alone = _sets(count, inputs, None)
+    alone[0] = np.full_like(alone[1], units)
+    joint = _sets(count, inputs, postings.first_of_b + output)
     full = (1 << k) - 1
     without = [full ^ (1 << i) for i in range(k)]
-    return Truth(
-        postings.n_units,
+    return (
         _true(kind, alone, full),
-        joint[:, 0],
+        joint[0],
         _true(kind, joint, full),
         np.stack([_true(kind, alone, kept) for kept in without], axis=1),
         np.stack([_true(kind, joint, kept) for kept in without], axis=1),
-        kind == "or",
     )
 
 
 def _sets(
-    postings: Postings,
+    count: Count,
     inputs: NDArray[np.integer],
     output: NDArray[np.integer] | None,
     needed: Iterable[int] | None = None,
-) -> Longs:
-    """(n, 2^k): N(S) of every set S of the inputs, or of those needed; NJ(S) with an output."""
-    n, k = inputs.shape
-    counts = np.zeros((n, 1 << k), np.int64)
-    counts[:, 0] = postings.n_units
-    if output is not None:
-        counts[:, 0] = postings.n_active[postings.first_of_b + output]
-    for bits in needed or range(1, 1 << k):
+) -> Counts:
+    """N(S) of every set S of the inputs but the empty one, or NJ(S) of every set, or those needed.
+
+    output: (n,), numbered on from A's last.
+    """
+    k = inputs.shape[1]
+    counts = {}
+    for bits in needed or range(1 if output is None else 0, 1 << k):
         columns = [inputs[:, i] for i in range(k) if bits >> i & 1]
         if output is not None:
-            columns.append(postings.first_of_b + output)
-        counts[:, bits] = _each_once(postings, np.stack(columns, axis=1))
+            columns.append(output)
+        counts[bits] = count(np.stack(columns, axis=1))
     return counts
 
 
@@ -201,22 +248,22 @@ def _each_once(postings: Postings, sets: NDArray[np.integer]) -> Longs:
     return postings.common(sets[first])[place]
 
 
-def _true(kind: str, counts: Longs, inputs: int) -> Longs:
-    """(n,): units on which the gate of these inputs, given as bits, is true."""
+def _true(kind: str, counts: Counts, inputs: int) -> Longs:
+    """(n, …): units on which the gate of these inputs, given as bits, is true."""
     if kind == "and":
-        return counts[:, inputs]
+        return counts[inputs]
     if kind == "or":
         return _any(counts, 0, inputs)
     first = inputs & 1  # without it, only that no other one is active is asked for
     others = inputs & ~1
-    return counts[:, first] - _any(counts, first, others)
+    return counts[first] - _any(counts, first, others)
 
 
-def _any(counts: Longs, always: int, inputs: int) -> Longs:
-    """(n,): units on which `always` and at least one of `inputs` are active."""
-    total = np.zeros(len(counts), np.int64)
+def _any(counts: Counts, always: int, inputs: int) -> Longs:
+    """(n, …): units on which `always` and at least one of `inputs` are active."""
+    total = np.zeros_like(next(iter(counts.values())))
     for bits in _subsets(inputs):
-        total += (-1) ** (bits.bit_count() + 1) * counts[:, always | bits]
+        total += (-1) ** (bits.bit_count() + 1) * counts[always | bits]
     return total
 
 

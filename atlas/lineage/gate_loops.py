@@ -61,6 +61,37 @@ def _ones(word: np.uint64) -> int:
 
 
 @compiled
+def _rarest_first(
+    features: NDArray[Any], indptr: Places, slot: Indices, at: Places, stop: Places, marks: Places
+) -> None:
+    """Into `at`, `stop` and `marks`: where each feature's units lie, and its row of marks."""
+    for i in range(len(features)):
+        begin, end = indptr[features[i]], indptr[features[i] + 1]
+        place = i
+        while place > 0 and stop[place - 1] - at[place - 1] > end - begin:
+            at[place], stop[place] = at[place - 1], stop[place - 1]
+            marks[place] = marks[place - 1]
+            place -= 1
+        at[place], stop[place], marks[place] = begin, end, slot[features[i]]
+
+
+@compiled
+def _others_active(
+    wanted: int, unit: Indices, bits: Words, at: Places, stop: Places, marks: Places
+) -> bool:
+    """Whether all features but the first are active on a unit, past those asked for before."""
+    for i in range(1, len(at)):
+        if marks[i] >= 0:
+            if not bits[marks[i], wanted >> 6] >> np.uint64(wanted & 63) & np.uint64(1):
+                return False
+        else:
+            at[i] = _reach(unit, at[i], stop[i], wanted)
+            if at[i] >= stop[i] or unit[at[i]] != wanted:
+                return False
+    return True
+
+
+@compiled
 def common(
     first: int, last: int,
     indptr: Places, unit: Indices, slot: Indices, bits: Words,
@@ -77,14 +108,7 @@ def common(
     stop = np.empty(k, np.int64)
     marks = np.empty(k, np.int64)
     for row in range(first, last):
-        for i in range(k):  # the rarest first: where it is not active, the others need no look
-            begin, end = indptr[sets[row, i]], indptr[sets[row, i] + 1]
-            place = i
-            while place > 0 and stop[place - 1] - at[place - 1] > end - begin:
-                at[place], stop[place] = at[place - 1], stop[place - 1]
-                marks[place] = marks[place - 1]
-                place -= 1
-            at[place], stop[place], marks[place] = begin, end, slot[sets[row, i]]
+        _rarest_first(sets[row], indptr, slot, at, stop, marks)
         count = 0
         if marks[0] >= 0:  # then all have, being more frequent
             for word in range(bits.shape[1]):
@@ -92,19 +116,28 @@ def common(
                 for i in range(1, k):
                     together &= bits[marks[i], word]
                 count += _ones(together)
-            out[row] = count
-            continue
-        for entry in range(at[0], stop[0]):
-            wanted = unit[entry]
-            everywhere = True
-            for i in range(1, k):
-                if marks[i] >= 0:
-                    found = bits[marks[i], wanted >> 6] >> np.uint64(wanted & 63) & np.uint64(1)
-                    everywhere = found == 1
-                else:
-                    at[i] = _reach(unit, at[i], stop[i], wanted)
-                    everywhere = at[i] < stop[i] and unit[at[i]] == wanted
-                if not everywhere:
-                    break
-            count += everywhere
+        else:  # where the rarest is not active, the others need no look
+            for entry in range(at[0], stop[0]):
+                count += _others_active(unit[entry], unit, bits, at, stop, marks)
         out[row] = count
+
+
+@compiled
+def common_by_part(
+    first: int, last: int,
+    indptr: Places, unit: Indices, slot: Indices, bits: Words,
+    part: Indices, sets: NDArray[Any], out: Places,
+) -> None:  # fmt: skip
+    """Into `out` (n, n_parts), zero before: `common`, apart for each part of the units.
+
+    part: (n_units,), the part that a unit belongs to.
+    """
+    k = sets.shape[1]
+    at = np.empty(k, np.int64)
+    stop = np.empty(k, np.int64)
+    marks = np.empty(k, np.int64)
+    for row in range(first, last):
+        _rarest_first(sets[row], indptr, slot, at, stop, marks)
+        for entry in range(at[0], stop[0]):
+            if _others_active(unit[entry], unit, bits, at, stop, marks):
+                out[row, part[unit[entry]]] += 1

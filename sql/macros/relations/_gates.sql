@@ -1,6 +1,6 @@
 -- Kernel of gates(): the rows as a list. Here only a stand-in for clients without Python.
 create or replace macro _gates(
-    a, b, kinds_, n_inputs_, at_least_, min_lift_, min_joint_, above_
+    a, b, kinds_, n_inputs_, at_least_, min_lift_, min_gain_, min_joint_, above_
 ) as error(
     'gates() computes in Python: open the atlas with atlas.open() or `atlas sql`, or ask for one gate'
     ' with gate(), which is SQL alone.'
@@ -21,9 +21,8 @@ create or replace macro _gates(
     single varchar,
     single_jaccard double,
     single_jaccard_held_out double,
-    p double,
-    q double,
     p_held_out double,
+    q_held_out double,
     n_gate bigint,
     n_output bigint,
     n_both bigint,
