@@ -116,8 +116,9 @@ def test_the_picture_shows_names_layers_and_edges(layers, feature, tmp_path):
     succeed("lineage", layers.path, feature, "--across", "--plot", path)
     text = path.read_text()
     for row in found:
-        name = row["feature"] if row["counterpart_of"] else row["feature"].rsplit("/", 1)[1]
-        assert f"{name}  {row['label']}" in text
+        name = f"≈ {row['feature']}" if row["counterpart_of"] else row["feature"].rsplit("/", 1)[1]
+        assert f">{name}</text>" in text
+        assert f">{row['label']}</text>" in text
     for layer in range(3):
         assert f"{layer}-resid_post" in text
 

@@ -2,32 +2,77 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from atlas.errors import NotFound
+from atlas.plots.layered import levelled, ordered
+from atlas.plots.lettering import INCH, LEADING, fit, width
 from atlas.plots.saving import COLOURS, GREY, check_format, save
 from atlas.store import Atlas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 MOST = 60
-"""Features that one picture has room for."""
+"""Features and counterparts besides the feature itself that one picture has room for."""
 
-_ROW = 0.4
-"""Inches that a feature takes down."""
-_LETTER = 0.065
-"""Inches that a letter takes across."""
-_LABEL = 26
-"""Characters that are shown of a label."""
-_WIDTHS = (0.6, 4.0)
-"""Points: of an edge that is just strong enough, and of one of 1."""
+# All that is placed is placed in inches, from the left and from the top.
+_LETTERS, _SMALL, _HEADER, _HEADING = 7.0, 6.0, 8.0, 9.0
+"""Points: of labels, of values, of what stands above a column, of the title."""
+_LINE = _LETTERS * LEADING / INCH
+_MARGIN = 0.12
+_PAD = 0.045
+"""Between a box and what is written in it."""
+_BETWEEN, _WITHIN = 0.09, 0.04
+"""Between the boxes of two features, and between those of a feature and its counterparts."""
+_INDENT = 0.2
+"""Of counterparts: where the dotted lines have room."""
+_NARROWEST = 3.6
+_WIDEST_EDGE = 4.0
+"""Points: the strongest edge. Others are narrower in proportion."""
+_HANDLE, _SPACING = 2.4, 1.8
+"""Of the legend, in letters' sizes: its lines, and the space between its columns."""
+_CURVE = np.linspace(0.0, 1.0, 41)
+_ALONG = (0.5, 0.4, 0.6, 0.3, 0.7, 0.22, 0.78)
+"""Shares of the way across at which a value may stand on its edge."""
+
+_NAMES = {"pearson": "Pearson’s r", "jaccard": "Jaccard index"}
+
+_OWN, _OTHER = COLOURS[0], COLOURS[1]
+_PALE = "#B4C6D4"
+_FILL, _FILL_ROOT, _FILL_OTHER = "#F1F6FA", "#CFE2F0", "#FFF7F1"
 
 Record = dict[str, Any]
-Places = dict[int, tuple[float, float]]
+Edge = tuple[int, int, float]
+"""Upstream feature, downstream feature, value of the measure."""
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A feature, or a counterpart of one: what is written in its box, and where that stands."""
+
+    row: Record
+    across: float
+    words: tuple[tuple[str, float, int, bool], ...]
+    """(text, inches from the left of the box, line, bold)"""
+    left: float = 0.0
+    top: float = 0.0
+
+    @property
+    def down(self) -> float:
+        return 2 * _PAD + _LINE * (1 + max(line for _, _, line, _ in self.words))
+
+    @property
+    def middle(self) -> float:
+        return self.top + self.down / 2
 
 
 def plot_lineage(
@@ -41,142 +86,364 @@ def plot_lineage(
 ) -> int:
     """Draw rows of the macro `lineage`, each with a `label` besides, and all edges among them.
 
-    measure, at_least, strong: those of the rows. Of more features than `MOST` the strongest are
-        drawn.
+    A counterpart stands below each feature that it is one of.
 
-    Returns the number of features drawn. BadInput for a file that cannot be written, NotFound where
+    measure, at_least, strong: those of the rows. Of more features and counterparts than `MOST` the
+        strongest are drawn, as in the tree.
+
+    Returns the number of boxes drawn. BadInput for a file that cannot be written, NotFound where
     nothing leads to or from the feature.
     """
-    from matplotlib.figure import Figure
-
     check_format(path)
-    own = [row for row in rows if row["counterpart_of"] is None]
-    others = [row for row in rows if row["counterpart_of"] is not None]
     if len(rows) < 2:
         raise NotFound("There is nothing to draw but the feature itself; lower --at-least.")
-    # A feature lies on no path stronger than its own, so what is drawn stays in one piece.
-    drawn = sorted(own, key=lambda row: (-row["value"], abs(row["steps"])))[:MOST]
-    names = {row["feature"] for row in drawn}
-    others = [row for row in others if row["counterpart_of"] in names][: MOST - len(drawn)]
-    edges = _edges(atlas, [row["feature_id"] for row in drawn], measure, at_least, strong)
-    columns = _columns(drawn, others, edges)
-    tallest = max(map(len, columns.values()))
-    across = max(1.1, 0.3 + _LETTER * max(len(_text(row)) for row in [*drawn, *others]))
-    figure = Figure(
-        figsize=(max(5.0, across * (len(columns) + 0.2)), max(2.2, _ROW * tallest + 1.1)),
-        layout="constrained",
+    # A feature lies on no path stronger than its own, and is no weaker than its counterparts, so
+    # what is drawn stays in one piece.
+    drawn = sorted(rows, key=_rank)[: MOST + 1]
+    own = [row["feature_id"] for row in drawn if row["counterpart_of"] is None]
+    edges = _edges(atlas, own, measure, at_least, strong)
+    name = _NAMES.get(measure, measure.replace("_", " "))
+    root = next(row for row in drawn if row["steps"] == 0 and row["counterpart_of"] is None)
+    told = f"{name} ≥ {at_least:g} between neighbouring layers"
+    if strong:
+        told += ", where both exceed a fifth of their maximum"
+    if len(drawn) < len(rows):
+        of = " and counterparts" if any(row["counterpart_of"] for row in rows) else ""
+        told += f"; the {len(drawn) - 1:,} strongest of {len(rows) - 1:,} features{of}"
+    save(_figure(drawn, edges, root["feature"], told, name), path)
+    return len(drawn)
+
+
+def _rank(row: Record) -> tuple[float, int, int, bool, int, str]:
+    """The strongest first, as in the tree; whatever order the rows came in."""
+    counterpart_of, steps = row["counterpart_of"], row["steps"]
+    return (
+        *(-row["value"], abs(steps), steps, counterpart_of is not None),
+        *(row["feature_id"], counterpart_of or ""),
     )
-    axes = figure.subplots()
-    places = {
-        row["feature_id"]: (float(step), (len(column) - 1) / 2 - i)
-        for step, column in columns.items()
-        for i, row in enumerate(column)
-    }
-    _draw_edges(axes, places, edges, drawn, others, at_least)
-    _draw_features(axes, places, [*drawn, *others])
-    for step, column in columns.items():
-        sae = next(row for row in column if row["counterpart_of"] is None)["feature"]
-        axes.annotate(
-            sae.rsplit("/", 1)[0].split("/", 1)[1], (step, tallest / 2 + 0.1), ha="center",
-            va="bottom", fontsize=9, color=GREY, parse_math=False,
-        )  # fmt: skip
-    left_out = len(rows) - len(drawn) - len(others)
-    root = next(row for row in own if row["steps"] == 0)
-    axes.set_title(
-        f"{root['feature']}  ({measure} ≥ {at_least:g}"
-        + (f"; {left_out:,} weaker ones left out)" if left_out else ")"),
-        fontsize=10, parse_math=False,
-    )  # fmt: skip
-    axes.set_xlim(min(columns) - 0.2, max(columns) + 0.85)
-    axes.set_ylim(-tallest / 2 - 0.3, tallest / 2 + 0.7)
-    axes.axis("off")
-    save(figure, path)
-    return len(drawn) + len(others)
 
 
 def _edges(
     atlas: Atlas, feature_ids: Sequence[int], measure: str, at_least: float, strong: bool
-) -> list[tuple[int, int, float]]:
-    """(upstream, downstream, value) of all edges of neighbouring layers among some features."""
+) -> list[Edge]:
+    """All edges of neighbouring layers among some features."""
     return atlas.rows(
         """
         select edges.feature_id, edges.next_id, edges.edge
         from _strong_edges($measure, $at_least, $strong) as edges
         where list_contains($ids, edges.feature_id) and list_contains($ids, edges.next_id)
+        order by all
         """,
         {"measure": measure, "at_least": at_least, "strong": strong, "ids": list(feature_ids)},
     )
 
 
-def _columns(
-    drawn: Sequence[Record], others: Sequence[Record], edges: Sequence[tuple[int, int, float]]
-) -> dict[int, list[Record]]:
-    """Features of each step, from top to bottom; each near those that it is joined to."""
-    beside: dict[str, list[Record]] = defaultdict(list)
-    for row in others:
-        beside[row["counterpart_of"]].append(row)
-    joined: dict[int, list[int]] = defaultdict(list)
-    for a, b, _ in edges:
-        joined[a].append(b)
-        joined[b].append(a)
-    height: dict[int, float] = {}
-    columns = {}
-    # From the feature outwards: the ones before are in place already.
-    for step in sorted({row["steps"] for row in drawn}, key=abs):
+def _figure(
+    rows: Sequence[Record], edges: Sequence[Edge], title: str, told: str, name: str
+) -> Figure:
+    from matplotlib.figure import Figure
 
-        def wanted(row: Record) -> tuple[float, float]:
-            known = [height[one] for one in joined[row["feature_id"]] if one in height]
-            return (-sum(known) / len(known) if known else 0.0, -row["value"])
+    legend = _legend(rows, edges, name)
+    headers = {
+        row["steps"]: row["feature"].rsplit("/", 1)[0].split("/", 1)[1]
+        for row in rows
+        if row["counterpart_of"] is None
+    }
+    columns = {step: _column(rows, step, headers) for step in sorted(headers)}
+    lefts, right = _lefts(columns, edges)
+    across = max(right + _MARGIN, _NARROWEST, 2 * _MARGIN + width(title, _HEADING, bold=True))
+    subtitle = fit(told, across - 2 * _MARGIN, 3, _LETTERS)
+    start = _MARGIN + 0.2 + _LINE * len(subtitle) + 0.28
+    boxes = _placed(columns, edges, lefts, start)
+    end = max(box.top + box.down for box in boxes) + 0.18
+    in_line = _in_line([text for _, text in legend], across - 2 * _MARGIN)
+    height = end + -(-len(legend) // in_line) * 0.17 + _MARGIN
+    figure = Figure(figsize=(across, height), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, across)
+    axes.set_ylim(height, 0)
+    axes.axis("off")
+    _write(axes, title, _MARGIN, _MARGIN + 0.12, _HEADING, bold=True)
+    for i, line in enumerate(subtitle):
+        _write(axes, line, _MARGIN, _MARGIN + 0.2 + _LINE * (i + 0.8), _LETTERS, colour=GREY)
+    for step, header in headers.items():
+        _write(axes, header, lefts[step], start - 0.1, _HEADER, colour=GREY, bold=True)
+    curves = _draw_edges(axes, rows, boxes, edges)
+    _draw_boxes(axes, boxes)
+    _draw_values(axes, curves, across)
+    axes.legend(
+        *zip(*legend, strict=True), loc="upper left", bbox_to_anchor=(_MARGIN, end),
+        bbox_transform=axes.transData, borderaxespad=0, borderpad=0, frameon=False,
+        fontsize=_LETTERS, ncols=in_line, handlelength=_HANDLE, columnspacing=_SPACING,
+        labelspacing=0.4,
+    )  # fmt: skip
+    return figure
 
-        own = sorted((row for row in drawn if row["steps"] == step), key=wanted)
-        columns[step] = [one for row in own for one in (row, *beside[row["feature"]])]
-        for i, row in enumerate(columns[step]):
-            height[row["feature_id"]] = (len(columns[step]) - 1) / 2 - i
-    return dict(sorted(columns.items()))
+
+def _column(rows: Sequence[Record], step: int, headers: Mapping[int, str]) -> list[_Box]:
+    """The boxes of a column, each feature's before those of its counterparts; without places."""
+    values = {row["feature"]: row["value"] for row in rows if row["counterpart_of"] is None}
+    here = [row for row in rows if row["steps"] == step]
+    # Labels are narrower the more columns there are, so that a page is wide enough.
+    room = min(1.8, max(1.1, 8.5 / len(headers) - 0.4))
+
+    def box(row: Record, room: float, lines: int) -> _Box:
+        own = row["counterpart_of"] is None
+        bold = own and row["steps"] == 0
+        if own:
+            name = row["feature"].rsplit("/", 1)[1]
+            words = [(name, _PAD, 0, True)]
+            left, line = _PAD + width(name, _LETTERS, bold=True) + 0.06, 0
+        else:
+            # In full, as neither the model nor the layer is that of the column.
+            words = [(f"≈ {row['feature']}", _PAD, 0, False)]
+            left, line = _PAD, 1
+            if values[row["counterpart_of"]] > 0:
+                r = f"r = {row['value'] / values[row['counterpart_of']]:.2f}"
+                words.append((r, left, line, False))
+                left += width(r, _LETTERS) + 0.08
+        found = fit(row["label"] or "", room - left - _PAD, lines, _LETTERS, bold=bold)
+        words += [(text, left, line + i, bold) for i, text in enumerate(found)]
+        across = max(x + width(text, _LETTERS, bold=b) for text, x, _, b in words) + _PAD
+        return _Box(row, across, tuple(words))
+
+    loose = [box(row, room, 2 if row["counterpart_of"] is None else 1) for row in here]
+    across = max(
+        width(headers[step], _HEADER, bold=True),
+        *(one.across + (_INDENT if one.row["counterpart_of"] is not None else 0) for one in loose),
+    )
+    found = []
+    for row in here:
+        if row["counterpart_of"] is None:
+            # All as wide as the column: edges end at its sides, and cross no box.
+            found.append(replace(box(row, across, 2), across=across))
+            found += [
+                box(one, across - _INDENT, 1)
+                for one in here
+                if one["counterpart_of"] == row["feature"]
+            ]
+    return found
+
+
+def _lefts(
+    columns: Mapping[int, Sequence[_Box]], edges: Sequence[Edge]
+) -> tuple[dict[int, float], float]:
+    """Where each column starts, and where the last one ends."""
+    lefts = {}
+    right = _MARGIN
+    for step, boxes in columns.items():
+        lefts[step] = right
+        ids = {box.row["feature_id"] for box in boxes if box.row["counterpart_of"] is None}
+        # The more edges, the more room to tell them apart.
+        gap = 0.6 + min(0.7, 0.015 * sum(a in ids for a, _, _ in edges))
+        end = right + max(box.across for box in boxes)
+        right = end + gap
+    return lefts, end
+
+
+def _placed(
+    columns: Mapping[int, Sequence[_Box]],
+    edges: Sequence[Edge],
+    lefts: Mapping[int, float],
+    start: float,
+) -> list[_Box]:
+    """The boxes where they belong: below each feature its counterparts."""
+    blocks: dict[int, dict[int, list[_Box]]] = {step: {} for step in columns}
+    for step, boxes in columns.items():
+        for box in boxes:
+            if box.row["counterpart_of"] is None:
+                block = blocks[step][box.row["feature_id"]] = []
+            block.append(box)
+    order = ordered([list(column) for column in blocks.values()], edges)
+    each = {key: block for column in blocks.values() for key, block in column.items()}
+    tops = levelled(
+        order, edges,
+        heights={
+            key: sum(box.down for box in block) + _WITHIN * (len(block) - 1)
+            for key, block in each.items()
+        },
+        ports={key: block[0].down / 2 for key, block in each.items()},
+        gap=_BETWEEN,
+    )  # fmt: skip
+    found = []
+    for step, keys in zip(columns, order, strict=True):
+        for key in keys:
+            top = start + tops[key]
+            for box in each[key]:
+                indent = 0.0 if box.row["counterpart_of"] is None else _INDENT
+                found.append(replace(box, left=lefts[step] + indent, top=top))
+                top += box.down + _WITHIN
+    return found
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """An edge as it is drawn: points (n, 2) in inches, its value, whether on a strongest path."""
+
+    points: np.ndarray
+    value: float
+    strongest: bool
 
 
 def _draw_edges(
-    axes: Axes, places: Places, edges: Sequence[tuple[int, int, float]],
-    drawn: Sequence[Record], others: Sequence[Record], at_least: float,
-) -> None:  # fmt: skip
-    thin, thick = _WIDTHS
+    axes: Axes, rows: Sequence[Record], boxes: Sequence[_Box], edges: Sequence[Edge]
+) -> list[_Curve]:
+    places = {box.row["feature_id"]: box for box in boxes if box.row["counterpart_of"] is None}
+    paths = _on_strongest_paths(rows)
+    most = max((value for _, _, value in edges), default=1.0)
+    curves = []
     for a, b, value in edges:
-        share = (value - at_least) / max(1 - at_least, 1e-9)
+        source, target = places[a], places[b]
+        left, right = source.left + source.across, target.left
+        t = _CURVE
+        x = left + (right - left) * (1.5 * t * (1 - t) + t**3)
+        y = source.middle + (target.middle - source.middle) * t**2 * (3 - 2 * t)
+        curves.append(_Curve(np.stack([x, y], axis=1), value, (a, b) in paths))
+    for curve in sorted(curves, key=lambda curve: (curve.strongest, curve.value)):
         axes.plot(
-            *zip(places[a], places[b], strict=True), color=COLOURS[0], zorder=1,
-            linewidth=thin + (thick - thin) * share, alpha=0.35 + 0.5 * share,
-            solid_capstyle="round",
+            curve.points[:, 0], curve.points[:, 1], linewidth=_edge_width(curve.value, most),
+            color=_OWN if curve.strongest else _PALE, alpha=0.75 if curve.strongest else 1.0,
+            zorder=2 if curve.strongest else 1, solid_capstyle="butt",
         )  # fmt: skip
-    ids = {row["feature"]: row["feature_id"] for row in drawn}
-    for row in others:
+    return curves
+
+
+def _on_strongest_paths(rows: Sequence[Record]) -> set[tuple[int, int]]:
+    ids = {row["feature"]: row["feature_id"] for row in rows if row["counterpart_of"] is None}
+    return {
+        (ids[a], ids[b])
+        for row in rows
+        if row["counterpart_of"] is None
+        for a, b in pairwise(row["path"])
+    }
+
+
+def _edge_width(value: float, most: float) -> float:
+    """Points; in proportion, so that an edge twice as strong is twice as wide."""
+    return max(_WIDEST_EDGE * value / most if most > 0 else 0.0, 0.3)
+
+
+def _draw_boxes(axes: Axes, boxes: Sequence[_Box]) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    for box in boxes:
+        counterpart = box.row["counterpart_of"] is not None
+        root = not counterpart and box.row["steps"] == 0
+        axes.add_patch(
+            FancyBboxPatch(
+                (box.left, box.top), box.across, box.down,
+                boxstyle="round,pad=0,rounding_size=0.035", zorder=4,
+                facecolor=_FILL_OTHER if counterpart else _FILL_ROOT if root else _FILL,
+                edgecolor=_OTHER if counterpart else _OWN, linewidth=1.4 if root else 0.6,
+                linestyle=":" if counterpart else "-",
+            )
+        )  # fmt: skip
+        for text, left, line, bold in box.words:
+            y = box.top + _PAD + _LINE * (line + 0.78)
+            _write(axes, text, box.left + left, y, _LETTERS, bold=bold)
+    for block in _blocks(boxes):
+        _draw_dotted(axes, block[0], block[1:])
+
+
+def _blocks(boxes: Sequence[_Box]) -> list[list[_Box]]:
+    """Each feature with its counterparts."""
+    blocks: list[list[_Box]] = []
+    for box in boxes:
+        if box.row["counterpart_of"] is None:
+            blocks.append([])
+        blocks[-1].append(box)
+    return blocks
+
+
+def _draw_dotted(axes: Axes, own: _Box, counterparts: Sequence[_Box]) -> None:
+    """A line from a feature to each counterpart, further left the further down: none cross."""
+    t = _CURVE
+    for i, box in enumerate(counterparts):
+        start = own.left + _INDENT * (1 - (i + 1) / (len(counterparts) + 1))
+        top, bottom = own.top + own.down, box.middle
+        # Down first and then to the right, around the counterparts between.
         axes.plot(
-            *zip(places[ids[row["counterpart_of"]]], places[row["feature_id"]], strict=True),
-            color=COLOURS[1], linestyle=":", linewidth=1.2, zorder=1,
+            start + (box.left - start) * t**2, top + (bottom - top) * t * (2 - t), ":",
+            color=_OTHER, linewidth=1.0, zorder=3,
         )  # fmt: skip
 
 
-def _draw_features(axes: Axes, places: Places, rows: Sequence[Mapping[str, Any]]) -> None:
-    # Behind the text, so that it can be read across edges; an outline would make it a drawing.
-    paper = {"boxstyle": "round,pad=0.08", "facecolor": "white", "alpha": 0.7, "linewidth": 0}
-    for row in rows:
-        x, y = places[row["feature_id"]]
-        counterpart = row["counterpart_of"] is not None
-        axes.plot(
-            x, y, "s" if counterpart else "o", color=COLOURS[1] if counterpart else COLOURS[0],
-            markersize=5 if counterpart else 7, zorder=2, markeredgecolor="white",
-        )  # fmt: skip
-        axes.annotate(
-            _text(row), (x, y), xytext=(3, 4), textcoords="offset points", va="bottom",
-            fontsize=7.5, zorder=3, parse_math=False, bbox=paper,
-            fontweight="bold" if row["steps"] == 0 and not counterpart else "normal",
-        )  # fmt: skip
+def _draw_values(axes: Axes, curves: Sequence[_Curve], across: float) -> None:
+    """Values of the strongest edges, wherever no other edge and no other value is in the way."""
+    taken = np.empty((0, 4))
+    for i in sorted(range(len(curves)), key=lambda i: -curves[i].value):
+        curve = curves[i]
+        if not curve.strongest:
+            continue
+        text = f"{curve.value:.2f}"
+        half, up = width(text, _SMALL) / 2 + 0.02, 0.06
+        others = np.concatenate(
+            [np.empty((0, 2)), *(one.points for j, one in enumerate(curves) if j != i)]
+        )
+        for share in _ALONG:
+            x, y = curve.points[round(share * (len(_CURVE) - 1))]
+            if x - half < curve.points[0, 0] or x + half > curve.points[-1, 0]:
+                continue
+            box = np.array([x - half, y - up, x + half, y + up])
+            near = (abs(others[:, 0] - x) < half + 0.02) & (abs(others[:, 1] - y) < up + 0.02)
+            if near.any() or _overlaps(taken, box).any():
+                continue
+            axes.text(
+                x, y, text, fontsize=_SMALL, ha="center", va="center_baseline", zorder=5,
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "linewidth": 0},
+            )  # fmt: skip
+            taken = np.vstack([taken, box])
+            break
 
 
-def _text(row: Mapping[str, Any]) -> str:
-    """Name and label; of the model's own features the layer stands above."""
-    name, label = row["feature"], row["label"] or ""
-    if row["counterpart_of"] is None:
-        name = name.rsplit("/", 1)[1]
-    if len(label) > _LABEL:
-        label = label[: _LABEL - 1] + "…"
-    return f"{name}  {label}".rstrip()
+def _overlaps(boxes: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """Which of the boxes (n, 4: left, top, right, bottom) lie over one more."""
+    over: np.ndarray = np.all((boxes[:, :2] < one[2:]) & (boxes[:, 2:] > one[:2]), axis=1)
+    return over
+
+
+def _legend(rows: Sequence[Record], edges: Sequence[Edge], name: str) -> list[tuple[Line2D, str]]:
+    from matplotlib.lines import Line2D
+
+    found = []
+    paths = _on_strongest_paths(rows)
+    if edges:
+        values = [value for _, _, value in edges]
+        most, least = max(values), min(values)
+        for i, text in enumerate(
+            dict.fromkeys(f"{value:.2f}" for value in (most, (most + least) / 2, least))
+        ):
+            line = Line2D(
+                [], [], linewidth=_edge_width(float(text), most), color=_OWN, alpha=0.75,
+                solid_capstyle="butt",
+            )  # fmt: skip
+            found.append((line, text if i else f"{name} = {text}"))
+    if any((a, b) not in paths for a, b, _ in edges):
+        line = Line2D([], [], linewidth=_WIDEST_EDGE / 2, color=_PALE, solid_capstyle="butt")
+        found.append((line, "on no feature’s strongest path"))
+    if any(row["counterpart_of"] is not None for row in rows):
+        line = Line2D([], [], color=_OTHER, linestyle=":", linewidth=1.2)
+        found.append((line, "counterpart in another model, with its r"))
+    return found
+
+
+def _in_line(texts: Sequence[str], across: float) -> int:
+    """How many entries of a legend fit side by side, in columns as wide as their widest."""
+    for n in range(len(texts), 1, -1):
+        columns = [one for one in np.array_split(np.array(texts, dtype=object), n) if len(one)]
+        taken = sum(max(width(text, _LETTERS) for text in column) for column in columns)
+        taken += (n * (_HANDLE + 0.8) + (n - 1) * _SPACING) * _LETTERS / INCH
+        if taken <= across:
+            return n
+    return 1
+
+
+def _write(
+    axes: Axes, text: str, x: float, y: float, size: float, *,
+    colour: str = "black", bold: bool = False,
+) -> None:  # fmt: skip
+    """One line from x on, on the base line y (inches)."""
+    axes.text(
+        x, y, text, fontsize=size, color=colour, fontweight="bold" if bold else "normal",
+        va="baseline", parse_math=False, zorder=5,
+    )  # fmt: skip
