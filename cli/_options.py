@@ -113,3 +113,16 @@ def open_atlas(path: Path, wait: float) -> Atlas:
     import atlas
 
     return atlas.open(path, wait=wait)
+
+
+def check_names(path: Path, wait: float, *names: str | None) -> None:
+    """Tell what is wrong with ATLAS or names of SAEs and models, before anything slow is imported.
+
+    For commands that write: an atlas of an earlier version is brought up to date.
+    """
+    from atlas.store import Atlas, bring_up_to_date
+
+    bring_up_to_date(path, wait)
+    with Atlas.open(path, wait=wait) as atlas:
+        for name in names:
+            atlas.rows("select saes_in(?)", [name])

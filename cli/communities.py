@@ -10,6 +10,7 @@ import click
 from atlas.cli._options import (
     AtlasCommand,
     atlas_argument,
+    check_names,
     count_option,
     format_option,
     open_atlas,
@@ -114,6 +115,7 @@ def command(
     reporter = Reporter()
     ids: list[int] | None = None
     if methods:
+        check_names(atlas_path, wait, model)
         with reporter.task("loading", None, "steps"):
             from atlas.lineage.communities import ClusterOptions, cluster
         options = ClusterOptions(methods, resolution, measure, at_least, seed, reruns)
@@ -134,6 +136,12 @@ def command(
 
 
 _LIST = """
+select
+    clustering_id, model || '/*-' || concat_ws('-', hook, variant) as saes, method, n_communities,
+    n_features, largest, stability, quality,
+    clustering_cards.* exclude (
+        clustering_id, method, n_communities, n_features, largest, stability, quality
+    )
 from clustering_cards
 where if(
     $ids is null,

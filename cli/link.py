@@ -9,6 +9,7 @@ import click
 from atlas.cli._options import (
     AtlasCommand,
     atlas_argument,
+    check_names,
     format_option,
     open_atlas,
     wait_option,
@@ -60,6 +61,7 @@ def command(
     Where all layers of a model are linked, communities of their features are found, too; `atlas
     communities` finds others.
     """
+    check_names(atlas_path, wait, a, b)
     reporter = Reporter()
     with reporter.task("loading", None, "steps"):
         from atlas.lineage.communities import cluster_linked
@@ -79,6 +81,11 @@ def command(
             """,
             kind,
             [list(outcome.link_ids), list(outcome.link_ids)],
+        )
+    if outcome.n_forgotten:
+        reporter.notice(
+            f"{outcome.n_forgotten:,} clusterings of the layers that are linked anew were deleted; "
+            f"`atlas communities {atlas_path} --method …` finds such again."
         )
     if not outcome.n_added and not clustered.n_added:
         reporter.notice("Kept from an earlier run; nothing was computed.")

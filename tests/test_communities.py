@@ -22,6 +22,7 @@ from atlas.errors import BadInput, NotFound
 from atlas.lineage.agreement import adjusted_mutual_information
 from atlas.lineage.communities import ClusterOptions, cluster, cluster_linked
 from atlas.lineage.community_labels import label_communities
+from atlas.lineage.linking import LinkOptions, link
 from atlas.lineage.partition import METHODS, Graph, partition, quality
 from tests.commandline import invoke, succeed, told
 from tests.planted_layers import PlantedLayers
@@ -269,6 +270,7 @@ def test_what_is_kept_is_not_computed_again(deep: Path, monkeypatch: pytest.Monk
     # With other reruns, a clustering of the same parameters takes its place: same communities.
     again = cluster(deep, "deep", ClusterOptions(("leiden_cpm",), at_least=0.3, reruns=2))
     assert again.n_added == 1
+    assert again.clustering_ids == first.clustering_ids[:1]  # noted by the reader
     assert len(rows(deep, "from clusterings where model_id = 0")) == 2
     columns = "select community, feature_id from communities where clustering_id = ? order by all"
     old = [(c, f) for i, c, f in before if i == first.clustering_ids[0]]
@@ -378,6 +380,71 @@ def test_linking_finds_communities(deep: Path) -> None:
     (card,) = json.loads(succeed("communities", deep, "deep", "-f", "json"))
     assert (card["method"], card["seed"]) == ("leiden_modularity", 0)
     assert "nothing was computed" in invoke("link", deep, "deep").stderr
+
+
+@pytest.fixture
+def linked(toy: Path, tmp_path: Path) -> Path:
+    """A copy of the toy atlas with clusterings of its chain toy-a, and one of another model."""
+    path = shutil.copyfile(toy, tmp_path / "linked.atlas")
+    with atlas.open(path, write=True) as store, store.transaction():
+        for table in ("clusterings", "communities", "community_labels"):
+            store.execute(f"delete from {table}")
+        store.execute("update links set min_joint = 10")
+    cluster(path, "toy-a", ClusterOptions(("louvain", "components"), reruns=0))
+    with atlas.open(path, write=True) as store:
+        store.execute(
+            "insert into clusterings by name select * replace (7 as clustering_id, model_id + 1 as"
+            " model_id) from clusterings where clustering_id = 0"
+        )
+    return path
+
+
+def test_clusterings_go_with_the_links_that_they_were_found_with(linked: Path) -> None:
+    ids = "select clustering_id from clusterings order by clustering_id"
+    assert rows(linked, ids) == [(0,), (1,), (7,)]
+    # Neither a link that is there nor one that is not of neighbouring layers matters.
+    assert link(linked, "toy-a", None, LinkOptions(10)).n_forgotten == 0
+    assert link(linked, "toy-a/0-*", "toy-c", LinkOptions(2)).n_forgotten == 0
+    assert rows(linked, ids) == [(0,), (1,), (7,)]
+    assert link(linked, "toy-a", None, LinkOptions(2)).n_forgotten == 2
+    assert rows(linked, ids) == [(7,)]
+    for table in ("communities", "community_labels"):
+        assert rows(linked, f"select count(*) from {table}") == [(0,)]
+
+
+def test_clusterings_stay_where_a_link_is_not_kept(
+    linked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("atlas.lineage.linking._add_strong", fail)
+    with pytest.raises(KeyboardInterrupt):
+        link(linked, "toy-a", None, LinkOptions(2))
+    assert len(rows(linked, "from clusterings")) == 3
+    assert rows(linked, "select distinct min_joint from links") == [(10,)]
+
+
+def test_linking_anew_tells_what_becomes_of_clusterings(linked: Path) -> None:
+    done = invoke("link", linked, "toy-a", "--min-joint", 2)
+    assert "2 clusterings of the layers that are linked anew were deleted" in done.stderr
+    (card,) = json.loads(succeed("communities", linked, "toy-a", "-f", "json"))
+    assert card["method"] == "leiden_modularity"
+
+
+def test_what_matters_comes_first(deep: Path) -> None:
+    succeed("communities", deep, "deep", "--method", "louvain", "--reruns", "1")
+    (card,) = json.loads(succeed("communities", deep, "-f", "json"))
+    assert list(card)[:8] == [
+        "clustering_id", "saes", "method", "n_communities", "n_features", "largest", "stability",
+        "quality",
+    ]  # fmt: skip
+    assert card["saes"] == "deep/*-resid_post"
+    assert json.loads(succeed("communities", deep, card["saes"], "-f", "json")) == [card]
+    with atlas.open(deep) as store:
+        viewed = store.sql("from clustering_cards").columns
+        assert set(viewed) == set(card) - {"saes"}
+        assert store.sql("from link_cards").columns[:3] == ["sae_a", "sae_b", "n_pairs"]
 
 
 def test_the_command_line_finds_and_lists(deep: Path) -> None:

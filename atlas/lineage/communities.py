@@ -20,6 +20,7 @@ import numpy as np
 
 from atlas.errors import BadInput, NotFound
 from atlas.lineage.agreement import adjusted_mutual_information
+from atlas.lineage.clusterings import delete_clusterings
 from atlas.lineage.community_labels import label_communities
 from atlas.lineage.partition import METHODS, Graph, Labels, Method, partition, quality
 from atlas.progress import Progress, Silent, Task
@@ -131,8 +132,8 @@ def cluster(
     wait: seconds to wait while another process holds the file.
 
     What is kept is not computed again, unless links or options that decide it have changed; then it
-    is replaced. NotFound for names that the atlas does not hold, BadInput where neighbouring layers
-    are not linked or no edge is strong enough.
+    is replaced and keeps its id. NotFound for names that the atlas does not hold, BadInput where
+    neighbouring layers are not linked or no edge is strong enough.
     """
     options = _checked(options or ClusterOptions())
     bring_up_to_date(path, wait)
@@ -341,7 +342,7 @@ def _partitioned(graph: Graph, job: _Job, reruns: int) -> tuple[Labels, float | 
 
 
 def _add(atlas: Atlas, found: _Found, options: ClusterOptions) -> None:
-    """Rows of one clustering, in place of an earlier one of the same parameters."""
+    """Rows of one clustering; in place of an earlier one of the same parameters under its id."""
     import pyarrow as pa
 
     job, chain = found.job, found.job.chain
@@ -355,15 +356,14 @@ def _add(atlas: Atlas, found: _Found, options: ClusterOptions) -> None:
         "at_least": options.at_least,
         "seed": job.seed,
     }
-    where = " and ".join(f"{column} is not distinct from ${column}" for column in same)
-    for table in ("communities", "community_labels", "clusterings"):
-        atlas.execute(
-            f"delete from {table} where clustering_id in"
-            f" (select clustering_id from clusterings where {where})",
-            same,
-        )
+    replaced = delete_clusterings(atlas, same)
     run_id = _add_run(atlas, found, options)
-    ((clustering_id,),) = atlas.rows("select coalesce(max(clustering_id) + 1, 0) from clusterings")
+    if replaced:
+        clustering_id = replaced[0]
+    else:
+        ((clustering_id,),) = atlas.rows(
+            "select coalesce(max(clustering_id) + 1, 0) from clusterings"
+        )
     row: dict[str, Any] = {"clustering_id": clustering_id, "run_id": run_id, **same}
     row |= {
         "n_communities": len(found.communities),

@@ -21,10 +21,11 @@ import numpy as np
 from atlas.activations import Over
 from atlas.compare.activity import Activity, read_activity
 from atlas.errors import AtlasLocked, BadInput, NotFound
+from atlas.lineage.clusterings import delete_clusterings
 from atlas.lineage.joint import joint_activity, strong_counts, use_cuda
 from atlas.progress import Progress, Silent, Task
 from atlas.runs import add_run, end_run, made_with, now
-from atlas.store import Atlas, check_writable, format_version, told
+from atlas.store import Atlas, bring_up_to_date, check_writable, told
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,6 +54,8 @@ class Outcome:
     """Of every link asked for, in the order of layers."""
     n_added: int
     """How many of them were not there before."""
+    n_forgotten: int = 0
+    """Clusterings that were deleted, because links between their layers changed."""
 
 
 class _Sae(NamedTuple):
@@ -115,7 +118,9 @@ def link(
     wait: seconds to wait while another process holds the file.
 
     A link that is kept with as low a min_joint is not made again; one with a higher min_joint is
-    replaced. NotFound for names that the atlas does not hold, BadInput if there is nothing to link.
+    replaced. A new link of neighbouring layers deletes the clusterings of that model, hook and
+    variant, which were found without it. An atlas of an earlier version is brought up to date.
+    NotFound for names that the atlas does not hold, BadInput if there is nothing to link.
     """
 
     def choose(con: duckdb.DuckDBPyConnection) -> list[_Job]:
@@ -162,27 +167,25 @@ class _Run:
         self._activities: dict[tuple[int, Over], Activity] = {}
         self._found: list[_Found] = []
         self._n_added = 0
+        self._n_forgotten = 0
 
     def all(self, choose: Callable[[duckdb.DuckDBPyConnection], list[_Job]]) -> Outcome:
         """Make the links that `choose` gives and the atlas does not hold."""
         if self._options.min_joint < 1:
             raise BadInput("Pairs need at least 1 joint firing to be kept; raise min_joint.")
         use_cuda(self._options.device)  # Told before anything is computed.
+        bring_up_to_date(self._path, self._wait)
         with Atlas.open(self._path, wait=self._wait) as atlas:
-            older = int(atlas.meta("format") or 0) < format_version()
             jobs = choose(atlas.cursor())
-            kept = {} if older else self._kept(atlas, jobs)
+            kept = self._kept(atlas, jobs)
             self._plan = _plan(atlas, jobs, self._options)
         missing = [job for job in jobs if job not in kept]
         if missing:
             check_writable(self._path)
-            if older:
-                with Atlas.open(self._path, write=True, wait=self._wait):
-                    pass  # Brought up to date, so that there are tables for links.
             self._make(missing)
             with Atlas.open(self._path, wait=self._wait) as atlas:
                 kept = self._kept(atlas, jobs)
-        return Outcome(tuple(kept[job] for job in jobs), self._n_added)
+        return Outcome(tuple(kept[job] for job in jobs), self._n_added, self._n_forgotten)
 
     def _kept(self, atlas: Atlas, jobs: Sequence[_Job]) -> dict[_Job, int]:
         """Those jobs that are done, with the ids of their links."""
@@ -259,7 +262,9 @@ class _Run:
                     with atlas.transaction():
                         self._note_run(atlas)
                         self._add(atlas, found)
+                        n_forgotten = _forget_clusterings(atlas, found.job)
                     self._n_added += 1
+                    self._n_forgotten += n_forgotten
                 self._found.pop(0).pairs.close()
 
     def _add(self, atlas: Atlas, found: _Found) -> None:
@@ -320,6 +325,21 @@ def _read(file: IO[bytes]) -> pyarrow.Table:
 
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+
+
+def _forget_clusterings(atlas: Atlas, job: _Job) -> int:
+    """Delete the clusterings of the layers that a link joins, and tell how many there were.
+
+    They come from other edges than there are now. Only links of neighbouring layers enter them.
+    """
+    neighbours = atlas.row(
+        "select 1 from _layer_links where sae_id = ? and next_sae_id = ?",
+        [job.a.sae_id, job.b.sae_id],
+    )
+    if neighbours is None:
+        return 0
+    of = dict(zip(("model_id", "hook", "variant"), job.a.chain, strict=True))
+    return len(delete_clusterings(atlas, of))
 
 
 def _add_strong(atlas: Atlas, sae: _Sae, over: Over, n_strong: NDArray[np.int64]) -> None:
