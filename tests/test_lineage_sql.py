@@ -384,6 +384,14 @@ def test_edges_are_those_of_the_views(layers, planted, measure, strong):
         ("layer_flow('nothing')", "There is no 'nothing'"),
         ("layer_flow('deep', measure := 'x')", "measure is"),
         (
+            "layer_flow('deep', hook := 'mlp_out')",
+            "deep has no SAE with hook := 'mlp_out'; give hook := 'resid_post'.",
+        ),
+        (
+            "layer_flow('deep', variant := 'nosuch')",
+            "deep has no SAE with hook := 'resid_post', variant := 'nosuch'; give hook :=",
+        ),
+        (
             "composition('deep/1-resid_post', 'deep/2-resid_post', 'deep/3-resid_post')",
             "deep/1-resid_post and deep/3-resid_post are not linked; run `atlas link ATLAS"
             " deep/1-resid_post deep/3-resid_post`.",
@@ -393,6 +401,27 @@ def test_edges_are_those_of_the_views(layers, planted, measure, strong):
 def test_what_cannot_be_asked_is_told(planted, call, says):
     with pytest.raises(QueryError, match=says.replace("(", r"\(")):
         planted.rows(f"from {call}")
+
+
+def test_flows_of_several_models_are_asked_for_by_hook_and_variant(tmp_path):
+    ones = np.full((2, 2), 0.9)
+    with random_layers(tmp_path / "two.atlas", [ones, ones]) as store:
+        flows = store.rows("from layer_flow('m', hook := 'x')")
+        with store.transaction():
+            store.execute("insert into models by name select * replace (7 as model_id, 'other' as"
+                          " name) from models")  # fmt: skip
+            store.execute(
+                "insert into saes by name select * replace (sae_id + 10 as sae_id, 7 as model_id,"
+                " 'y' as hook, 'v' as variant, 'other/' || layer || '-y-v' as name) from saes"
+                " where layer = 0"
+            )
+        lateral = "select f.* from models m, layer_flow(m.name, hook := {}) f where m.name = 'm'"
+        hooks = ["'x'", "if(m.name = 'm', 'x', 'y')"]
+        for hook in hooks:  # of a model that is not asked for, no error is told
+            assert sorted(store.rows(lateral.format(hook))) == sorted(flows)
+        says = "other has no SAE with hook := 'x'; give hook := 'y', variant := 'v'"
+        with pytest.raises(QueryError, match=says):
+            store.rows("from models m, layer_flow(m.name, hook := 'x') f")
 
 
 def test_layers_that_are_not_linked_are_told(tmp_path):

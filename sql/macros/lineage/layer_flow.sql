@@ -14,7 +14,7 @@
 -- as the paper counts; where many are dead, they are most of what seems to change
 --
 -- model: its name
--- hook, variant: which of its SAEs
+-- hook, variant: which of its SAEs; an error if it has none such
 -- measure, at_least, strong: as in descendants(), with the paper's threshold
 --
 --     from layer_flow('stdlib-a')
@@ -35,22 +35,28 @@ asked as (
         hook as of_hook,
         variant as of_variant
 ),
--- The error stands in a column: as a filter it would be asked of other models' chains, too.
+-- Errors stand in a column: as filters they would be asked of other models' chains, too.
 chain as materialized (
     select _layer_links.* replace (
-        if(
-            _chains.apart is null,
-            _layer_links.place,
-            error(_chains.apart)::bigint
-        ) as place
+        case
+            when _layer_links.sae_id is null then
+                error(
+                    _no_layers(
+                        asked.of_model, asked.of_hook, asked.of_variant, _layer_kinds.kinds
+                    )
+                )::bigint
+            when _chains.apart is not null then error(_chains.apart)::bigint
+            else _layer_links.place
+        end as place
     )
     from asked
     join models on models.name = asked.of_model
-    join _layer_links
+    join _layer_kinds on _layer_kinds.model_id = models.model_id
+    left join _layer_links
         on _layer_links.model_id = models.model_id
         and _layer_links.hook = asked.of_hook
         and _layer_links.variant is not distinct from asked.of_variant
-    join _chains on _chains.sae_id = _layer_links.sae_id
+    left join _chains on _chains.sae_id = _layer_links.sae_id
 ),
 kept as materialized (
     from _strong_edges(measure, at_least, strong)
