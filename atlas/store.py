@@ -48,6 +48,9 @@ _CONFIG = {
     "python_enable_replacements": "false",
 }
 _POLL_SECONDS = 0.1
+_UNKNOWN_NAME = (duckdb.CatalogException, duckdb.BinderException, KeyError)
+"""What comes of a table, macro, parameter or column that an atlas does not have; the last one of
+a column of rows that were read with `*`."""
 _open: weakref.WeakSet[Atlas] = weakref.WeakSet()
 _serial = itertools.count()
 
@@ -97,7 +100,8 @@ class Atlas:
         wait: seconds to wait for another process's lock before AtlasLocked is raised.
 
         Opened for writing, an atlas of an older version is brought up to date. Opened for reading
-        it is used as it was written: the file carries its own views and macros.
+        it is used as it was written: the file carries its own views and macros. A name that it
+        lacks is told so at the end of `with`.
         """
         path = Path(path)
         if not path.exists():
@@ -135,7 +139,10 @@ class Atlas:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self._tell_age(error)
+        finally:
+            self.close()
 
     def __repr__(self) -> str:
         return f"<Atlas {str(self.path)!r}{' for writing' if self.writable else ''}>"
@@ -165,6 +172,22 @@ class Atlas:
         """Whether its tables, views and macros are those of this version of the package."""
         current = (str(format_version()), scripts.fingerprint())
         return (self.meta("format"), self.meta("sql")) == current
+
+    def _tell_age(self, error: BaseException | None) -> None:
+        """Tell the likely reason why an older atlas lacks a name that was asked for."""
+        cause = error.__cause__ if isinstance(error, AtlasError) else error
+        if self.writable or not isinstance(cause, _UNKNOWN_NAME) or self.is_current():
+            return
+        kind = type(error) if isinstance(error, AtlasError) else QueryError
+        if isinstance(cause, duckdb.Error):
+            # DuckDB goes on with names that look alike, which are not meant.
+            missing = sentence(cause).split("; ")[0].rstrip(".")
+        else:
+            missing = f"A column {cause} does not exist"
+        raise kind(
+            f"{missing}; an earlier version made {self.path}, and any command that writes, such as "
+            f"`atlas link {self.path}`, brings it up to date."
+        ) from cause
 
     def _migrate(self, version: int) -> None:
         for number, path in scripts.schema_files():

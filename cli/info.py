@@ -85,12 +85,13 @@ def command(
         from atlas.summary import Summary, sae_summary, summary
 
         found = summary(atlas) if sae is None else sae_summary(atlas, sae)
-    if kind in ("json", "ndjson"):
-        write_object(dataclasses.asdict(found))
-    elif isinstance(found, Summary):
-        _print(console(), found)
-    else:
-        _print_sae(console(), found)
+        # While it is open, an atlas tells that it is too old for a column that is not there.
+        if kind in ("json", "ndjson"):
+            write_object(dataclasses.asdict(found))
+        elif isinstance(found, Summary):
+            _print(console(), found)
+        else:
+            _print_sae(console(), found)
 
 
 def _print(out: Console, found: Summary) -> None:

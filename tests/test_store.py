@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -107,6 +108,35 @@ def test_a_failed_create_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(QueryError):
         Atlas.create(tmp_path / "b.atlas")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda atlas: atlas.rows("from clustering_cards"),
+        lambda atlas: atlas.rows("select nothing from saes"),
+        lambda atlas: atlas.feature_id("a/0-resid_post/1"),
+        lambda atlas: {}["nothing"],
+    ],
+)
+def test_what_an_older_atlas_lacks_is_told_with_what_renews_it(path: Path, ask: Any) -> None:
+    with Atlas.open(path, write=True) as atlas:
+        atlas.execute("drop view clustering_cards")
+        atlas.execute("drop macro feature_id")
+    kinds = (QueryError, NotFound, KeyError)
+    renews = (
+        r"earlier version made .*a\.atlas, and any command that writes, such as `atlas link .*`"
+    )
+    with pytest.raises(kinds) as told_plainly, Atlas.open(path) as atlas:
+        ask(atlas)
+    assert "earlier version" not in str(told_plainly.value)
+    with Atlas.open(path, write=True) as atlas:
+        atlas.set_meta("sql", "of an older version")
+    with pytest.raises((QueryError, NotFound), match=renews), Atlas.open(path) as atlas:
+        ask(atlas)
+    with pytest.raises(QueryError, match="syntax error") as other, Atlas.open(path) as atlas:
+        atlas.rows("select 1 +")
+    assert "earlier version" not in str(other.value)
 
 
 def test_no_folder_no_atlas(tmp_path: Path) -> None:
