@@ -6,10 +6,14 @@ import csv
 import io
 import json
 import re
+import shutil
+import sys
 
 import pytest
+from rich.console import Console
 
 import atlas
+from tests import planted_layers
 from tests.commandline import invoke, succeed, told
 
 
@@ -95,6 +99,71 @@ def test_nothing_that_strong(layers):
     (alone, *_) = sorted(layers.truth.dead & set(layers.ids("deep/1-resid_post")))
     assert "lower --at-least" in succeed("lineage", layers.path, alone, "-f", "tree")
     assert len(rows(layers.path, alone)) == 1
+
+
+def test_a_feature_without_a_neighbouring_layer_is_told_so(layers, tmp_path):
+    path = shutil.copyfile(layers.path, tmp_path / "alone.atlas")
+    with atlas.open(path, write=True) as store, store.transaction():
+        store.execute("update saes set variant = 'wide' where name = 'deep/1-resid_post'")
+    alone = min(layers.ids("deep/1-resid_post"))
+    says = "deep has no resid_post-wide SAE in another layer"
+    assert says in succeed("lineage", path, alone, "-f", "tree")
+    picture = tmp_path / "a.svg"
+    assert says in told(invoke("lineage", path, alone, "-f", "tree", "--plot", picture))
+    last = f"deep/{planted_layers.DEPTH - 1}-resid_post"
+    feature = min(layers.ids(last))
+    text = succeed("lineage", layers.path, feature, "--down", "-f", "tree")
+    assert "deep has no resid_post SAE in a later layer" in text
+
+
+@pytest.mark.parametrize("options", [["-f", "tree"], ["-f", "csv"], ["--plot", "a.svg"]])
+def test_layers_that_are_not_linked_are_told(layers, feature, tmp_path, options):
+    path = shutil.copyfile(layers.path, tmp_path / "gap.atlas")
+    with atlas.open(path, write=True) as store:
+        store.execute("delete from links where link_id = 0")
+    assert "are not linked; run `atlas link" in told(invoke("lineage", path, feature, *options))
+
+
+def test_mutual_information_has_its_own_threshold_and_is_not_multiplied(layers, feature):
+    options = ["--measure", "mutual_information"]
+    found = rows(layers.path, feature, *options)
+    assert found == rows(layers.path, feature, *options, "--at-least", "0.01")
+    far = [row for row in found if abs(row["steps"]) > 1 and row["value"] < row["weakest"]]
+    assert far
+    text = succeed("lineage", layers.path, feature, *options, "-f", "tree")
+    shown = dict(map(reversed, re.findall(r"(\d\.\d{3})  (\S+/\d+)", text)))
+    assert len(shown) == len(found) - 1
+    for row in found:
+        if row["steps"]:
+            assert shown[row["feature"]] == f"{row['weakest']:.3f}"
+    assert "least mutual_information along the strongest path, in nats" in text
+    assert rows(layers.path, feature) == rows(layers.path, feature, "--at-least", "0.5")
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_terminal_loses_labels_first(layers, monkeypatch, width):
+    with atlas.open(layers.path) as store:
+        feature, many, n_paths = store.rows(
+            "select f.feature_id, d.feature, d.n_paths from features f,"
+            " descendants(f.feature_id, at_least := 0) d"
+            " order by d.n_paths desc, f.feature_id, d.feature_id limit 1"
+        )[0]
+    assert n_paths > 1
+    options = ["--at-least", "0", "-f", "tree"]
+    whole = succeed("lineage", layers.path, feature, *options)
+    monkeypatch.setattr(
+        "atlas.cli.lineage.console",
+        lambda: Console(highlight=False, width=width, file=sys.stdout, color_system=None),
+    )
+    narrow = succeed("lineage", layers.path, feature, *options)
+    pairs = list(zip(whole.splitlines()[:-1], narrow.splitlines(), strict=False))
+    assert any(long != short for long, short in pairs)
+    for long, short in pairs:
+        assert len(short) <= width
+        if long.rstrip() != short.rstrip():
+            assert short.endswith("…")
+            assert long.startswith(short[:-1])
+    assert f"{many}  ({n_paths:,} paths)" in (narrow if width == 60 else whole)
 
 
 @pytest.mark.parametrize("ending", ["svg", "png", "pdf"])

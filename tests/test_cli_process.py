@@ -55,6 +55,30 @@ def test_heavy_packages_stay_out(toy, words):
     assert done.stderr == "[]\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["link", "nosuch.atlas"],
+        ["link", "{}", "toy-a", "nosuch"],
+        ["communities", "{}", "nosuch", "--method", "louvain"],
+        ["lineage", "nosuch.atlas", "--causal", "3"],
+    ],
+)
+def test_wrong_names_are_told_before_anything_heavy_is_imported(toy, words):
+    code = (
+        "import sys, atlas.cli._errors\n"
+        "try:\n"
+        f"    atlas.cli.main({[word.format(toy) for word in words]!r}, standalone_mode=False)\n"
+        "except (atlas.errors.NotFound, atlas.errors.QueryError):\n"
+        "    print(sorted({'torch', 'numba', 'scipy', 'pyarrow'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_variable_names_the_atlas(toy):
     done = process("show", "3", "-f", "json", env={"ATLAS": str(toy)})
     assert done.returncode == 0
