@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.errors import NotFound
-from atlas.plots.layered import levelled, ordered
-from atlas.plots.lettering import INCH, LEADING, fit, width
+from atlas.plots.boxes import (
+    HEADER,
+    INDENT,
+    LETTERS,
+    LINE,
+    PAD,
+    Box,
+    Edge,
+    Record,
+    column,
+    placed,
+    with_counterparts,
+)
+from atlas.plots.lettering import INCH, fit, width
 from atlas.plots.saving import COLOURS, GREY, check_format, save
 from atlas.store import Atlas
 
@@ -25,16 +37,9 @@ MOST = 60
 """Features and counterparts besides the feature itself that one picture has room for."""
 
 # All that is placed is placed in inches, from the left and from the top.
-_LETTERS, _SMALL, _HEADER, _HEADING = 7.0, 6.0, 8.0, 9.0
-"""Points: of labels, of values, of what stands above a column, of the title."""
-_LINE = _LETTERS * LEADING / INCH
+_SMALL, _HEADING = 6.0, 9.0
+"""Points: of values, of the title."""
 _MARGIN = 0.12
-_PAD = 0.045
-"""Between a box and what is written in it."""
-_BETWEEN, _WITHIN = 0.09, 0.04
-"""Between the boxes of two features, and between those of a feature and its counterparts."""
-_INDENT = 0.2
-"""Of counterparts: where the dotted lines have room."""
 _NARROWEST = 3.6
 _WIDEST_EDGE = 4.0
 """Points: the strongest edge. Others are narrower in proportion."""
@@ -49,30 +54,6 @@ _NAMES = {"pearson": "Pearson’s r", "jaccard": "Jaccard index"}
 _OWN, _OTHER = COLOURS[0], COLOURS[1]
 _PALE = "#B4C6D4"
 _FILL, _FILL_ROOT, _FILL_OTHER = "#F1F6FA", "#CFE2F0", "#FFF7F1"
-
-Record = dict[str, Any]
-Edge = tuple[int, int, float]
-"""Upstream feature, downstream feature, value of the measure."""
-
-
-@dataclass(frozen=True)
-class _Box:
-    """A feature, or a counterpart of one: what is written in its box, and where that stands."""
-
-    row: Record
-    across: float
-    words: tuple[tuple[str, float, int, bool], ...]
-    """(text, inches from the left of the box, line, bold)"""
-    left: float = 0.0
-    top: float = 0.0
-
-    @property
-    def down(self) -> float:
-        return 2 * _PAD + _LINE * (1 + max(line for _, _, line, _ in self.words))
-
-    @property
-    def middle(self) -> float:
-        return self.top + self.down / 2
 
 
 def plot_lineage(
@@ -149,12 +130,14 @@ def _figure(
         for row in rows
         if row["counterpart_of"] is None
     }
-    columns = {step: _column(rows, step, headers) for step in sorted(headers)}
-    lefts, right = _lefts(columns, edges)
+    columns = {step: column(rows, step, headers) for step in sorted(headers)}
+    # How wide the page is tells how many lines stand above the boxes.
+    boxes = placed(columns, edges, _MARGIN, 0.0)
+    right = max(box.left + box.across for box in boxes)
     across = max(right + _MARGIN, _NARROWEST, 2 * _MARGIN + width(title, _HEADING, bold=True))
-    subtitle = fit(told, across - 2 * _MARGIN, 3, _LETTERS)
-    start = _MARGIN + 0.2 + _LINE * len(subtitle) + 0.28
-    boxes = _placed(columns, edges, lefts, start)
+    subtitle = fit(told, across - 2 * _MARGIN, 3, LETTERS)
+    start = _MARGIN + 0.2 + LINE * len(subtitle) + 0.28
+    boxes = [replace(box, top=box.top + start) for box in boxes]
     end = max(box.top + box.down for box in boxes) + 0.18
     in_line = _in_line([text for _, text in legend], across - 2 * _MARGIN)
     height = end + -(-len(legend) // in_line) * 0.17 + _MARGIN
@@ -165,115 +148,20 @@ def _figure(
     axes.axis("off")
     _write(axes, title, _MARGIN, _MARGIN + 0.12, _HEADING, bold=True)
     for i, line in enumerate(subtitle):
-        _write(axes, line, _MARGIN, _MARGIN + 0.2 + _LINE * (i + 0.8), _LETTERS, colour=GREY)
+        _write(axes, line, _MARGIN, _MARGIN + 0.2 + LINE * (i + 0.8), LETTERS, colour=GREY)
+    lefts = {box.row["steps"]: box.left for box in boxes if not box.is_counterpart}
     for step, header in headers.items():
-        _write(axes, header, lefts[step], start - 0.1, _HEADER, colour=GREY, bold=True)
+        _write(axes, header, lefts[step], start - 0.1, HEADER, colour=GREY, bold=True)
     curves = _draw_edges(axes, rows, boxes, edges)
     _draw_boxes(axes, boxes)
-    _draw_values(axes, curves, across)
+    _draw_values(axes, curves)
     axes.legend(
         *zip(*legend, strict=True), loc="upper left", bbox_to_anchor=(_MARGIN, end),
         bbox_transform=axes.transData, borderaxespad=0, borderpad=0, frameon=False,
-        fontsize=_LETTERS, ncols=in_line, handlelength=_HANDLE, columnspacing=_SPACING,
+        fontsize=LETTERS, ncols=in_line, handlelength=_HANDLE, columnspacing=_SPACING,
         labelspacing=0.4,
     )  # fmt: skip
     return figure
-
-
-def _column(rows: Sequence[Record], step: int, headers: Mapping[int, str]) -> list[_Box]:
-    """The boxes of a column, each feature's before those of its counterparts; without places."""
-    values = {row["feature"]: row["value"] for row in rows if row["counterpart_of"] is None}
-    here = [row for row in rows if row["steps"] == step]
-    # Labels are narrower the more columns there are, so that a page is wide enough.
-    room = min(1.8, max(1.1, 8.5 / len(headers) - 0.4))
-
-    def box(row: Record, room: float, lines: int) -> _Box:
-        own = row["counterpart_of"] is None
-        bold = own and row["steps"] == 0
-        if own:
-            name = row["feature"].rsplit("/", 1)[1]
-            words = [(name, _PAD, 0, True)]
-            left, line = _PAD + width(name, _LETTERS, bold=True) + 0.06, 0
-        else:
-            # In full, as neither the model nor the layer is that of the column.
-            words = [(f"≈ {row['feature']}", _PAD, 0, False)]
-            left, line = _PAD, 1
-            if values[row["counterpart_of"]] > 0:
-                r = f"r = {row['value'] / values[row['counterpart_of']]:.2f}"
-                words.append((r, left, line, False))
-                left += width(r, _LETTERS) + 0.08
-        found = fit(row["label"] or "", room - left - _PAD, lines, _LETTERS, bold=bold)
-        words += [(text, left, line + i, bold) for i, text in enumerate(found)]
-        across = max(x + width(text, _LETTERS, bold=b) for text, x, _, b in words) + _PAD
-        return _Box(row, across, tuple(words))
-
-    loose = [box(row, room, 2 if row["counterpart_of"] is None else 1) for row in here]
-    across = max(
-        width(headers[step], _HEADER, bold=True),
-        *(one.across + (_INDENT if one.row["counterpart_of"] is not None else 0) for one in loose),
-    )
-    found = []
-    for row in here:
-        if row["counterpart_of"] is None:
-            # All as wide as the column: edges end at its sides, and cross no box.
-            found.append(replace(box(row, across, 2), across=across))
-            found += [
-                box(one, across - _INDENT, 1)
-                for one in here
-                if one["counterpart_of"] == row["feature"]
-            ]
-    return found
-
-
-def _lefts(
-    columns: Mapping[int, Sequence[_Box]], edges: Sequence[Edge]
-) -> tuple[dict[int, float], float]:
-    """Where each column starts, and where the last one ends."""
-    lefts = {}
-    right = _MARGIN
-    for step, boxes in columns.items():
-        lefts[step] = right
-        ids = {box.row["feature_id"] for box in boxes if box.row["counterpart_of"] is None}
-        # The more edges, the more room to tell them apart.
-        gap = 0.6 + min(0.7, 0.015 * sum(a in ids for a, _, _ in edges))
-        end = right + max(box.across for box in boxes)
-        right = end + gap
-    return lefts, end
-
-
-def _placed(
-    columns: Mapping[int, Sequence[_Box]],
-    edges: Sequence[Edge],
-    lefts: Mapping[int, float],
-    start: float,
-) -> list[_Box]:
-    """The boxes where they belong: below each feature its counterparts."""
-    blocks: dict[int, dict[int, list[_Box]]] = {step: {} for step in columns}
-    for step, boxes in columns.items():
-        for box in boxes:
-            if box.row["counterpart_of"] is None:
-                block = blocks[step][box.row["feature_id"]] = []
-            block.append(box)
-    order = ordered([list(column) for column in blocks.values()], edges)
-    each = {key: block for column in blocks.values() for key, block in column.items()}
-    tops = levelled(
-        order, edges,
-        heights={
-            key: sum(box.down for box in block) + _WITHIN * (len(block) - 1)
-            for key, block in each.items()
-        },
-        ports={key: block[0].down / 2 for key, block in each.items()},
-        gap=_BETWEEN,
-    )  # fmt: skip
-    found = []
-    for step, keys in zip(columns, order, strict=True):
-        for key in keys:
-            top = start + tops[key]
-            for box in each[key]:
-                indent = 0.0 if box.row["counterpart_of"] is None else _INDENT
-                found.append(replace(box, left=lefts[step] + indent, top=top))
-                top += box.down + _WITHIN
-    return found
 
 
 @dataclass(frozen=True)
@@ -286,9 +174,9 @@ class _Curve:
 
 
 def _draw_edges(
-    axes: Axes, rows: Sequence[Record], boxes: Sequence[_Box], edges: Sequence[Edge]
+    axes: Axes, rows: Sequence[Record], boxes: Sequence[Box], edges: Sequence[Edge]
 ) -> list[_Curve]:
-    places = {box.row["feature_id"]: box for box in boxes if box.row["counterpart_of"] is None}
+    places = {box.row["feature_id"]: box for box in boxes if not box.is_counterpart}
     paths = _on_strongest_paths(rows)
     most = max((value for _, _, value in edges), default=1.0)
     curves = []
@@ -323,11 +211,16 @@ def _edge_width(value: float, most: float) -> float:
     return max(_WIDEST_EDGE * value / most if most > 0 else 0.0, 0.3)
 
 
-def _draw_boxes(axes: Axes, boxes: Sequence[_Box]) -> None:
+def _number(value: float, most: float) -> str:
+    """A value, with as many places as tell apart what is no more than `most`."""
+    return f"{value:.2f}" if most >= 0.1 else f"{value:.2g}"
+
+
+def _draw_boxes(axes: Axes, boxes: Sequence[Box]) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     for box in boxes:
-        counterpart = box.row["counterpart_of"] is not None
+        counterpart = box.is_counterpart
         root = not counterpart and box.row["steps"] == 0
         axes.add_patch(
             FancyBboxPatch(
@@ -339,27 +232,17 @@ def _draw_boxes(axes: Axes, boxes: Sequence[_Box]) -> None:
             )
         )  # fmt: skip
         for text, left, line, bold in box.words:
-            y = box.top + _PAD + _LINE * (line + 0.78)
-            _write(axes, text, box.left + left, y, _LETTERS, bold=bold)
-    for block in _blocks(boxes):
-        _draw_dotted(axes, block[0], block[1:])
+            y = box.top + PAD + LINE * (line + 0.78)
+            _write(axes, text, box.left + left, y, LETTERS, bold=bold)
+    for own, *counterparts in with_counterparts(boxes):
+        _draw_dotted(axes, own, counterparts)
 
 
-def _blocks(boxes: Sequence[_Box]) -> list[list[_Box]]:
-    """Each feature with its counterparts."""
-    blocks: list[list[_Box]] = []
-    for box in boxes:
-        if box.row["counterpart_of"] is None:
-            blocks.append([])
-        blocks[-1].append(box)
-    return blocks
-
-
-def _draw_dotted(axes: Axes, own: _Box, counterparts: Sequence[_Box]) -> None:
+def _draw_dotted(axes: Axes, own: Box, counterparts: Sequence[Box]) -> None:
     """A line from a feature to each counterpart, further left the further down: none cross."""
     t = _CURVE
     for i, box in enumerate(counterparts):
-        start = own.left + _INDENT * (1 - (i + 1) / (len(counterparts) + 1))
+        start = own.left + INDENT * (1 - (i + 1) / (len(counterparts) + 1))
         top, bottom = own.top + own.down, box.middle
         # Down first and then to the right, around the counterparts between.
         axes.plot(
@@ -368,14 +251,15 @@ def _draw_dotted(axes: Axes, own: _Box, counterparts: Sequence[_Box]) -> None:
         )  # fmt: skip
 
 
-def _draw_values(axes: Axes, curves: Sequence[_Curve], across: float) -> None:
+def _draw_values(axes: Axes, curves: Sequence[_Curve]) -> None:
     """Values of the strongest edges, wherever no other edge and no other value is in the way."""
     taken = np.empty((0, 4))
+    most = max((curve.value for curve in curves), default=1.0)
     for i in sorted(range(len(curves)), key=lambda i: -curves[i].value):
         curve = curves[i]
         if not curve.strongest:
             continue
-        text = f"{curve.value:.2f}"
+        text = _number(curve.value, most)
         half, up = width(text, _SMALL) / 2 + 0.02, 0.06
         others = np.concatenate(
             [np.empty((0, 2)), *(one.points for j, one in enumerate(curves) if j != i)]
@@ -411,7 +295,7 @@ def _legend(rows: Sequence[Record], edges: Sequence[Edge], name: str) -> list[tu
         values = [value for _, _, value in edges]
         most, least = max(values), min(values)
         for i, text in enumerate(
-            dict.fromkeys(f"{value:.2f}" for value in (most, (most + least) / 2, least))
+            dict.fromkeys(_number(value, most) for value in (most, (most + least) / 2, least))
         ):
             line = Line2D(
                 [], [], linewidth=_edge_width(float(text), most), color=_OWN, alpha=0.75,
@@ -430,9 +314,9 @@ def _legend(rows: Sequence[Record], edges: Sequence[Edge], name: str) -> list[tu
 def _in_line(texts: Sequence[str], across: float) -> int:
     """How many entries of a legend fit side by side, in columns as wide as their widest."""
     for n in range(len(texts), 1, -1):
-        columns = [one for one in np.array_split(np.array(texts, dtype=object), n) if len(one)]
-        taken = sum(max(width(text, _LETTERS) for text in column) for column in columns)
-        taken += (n * (_HANDLE + 0.8) + (n - 1) * _SPACING) * _LETTERS / INCH
+        parts = np.array_split(np.array(texts, dtype=object), n)
+        taken = sum(max(width(text, LETTERS) for text in part) for part in parts)
+        taken += (n * (_HANDLE + 0.8) + (n - 1) * _SPACING) * LETTERS / INCH
         if taken <= across:
             return n
     return 1
