@@ -430,6 +430,14 @@ def test_linking_anew_tells_what_becomes_of_clusterings(linked: Path) -> None:
     assert "2 clusterings of the layers that are linked anew were deleted" in done.stderr
     (card,) = json.loads(succeed("communities", linked, "toy-a", "-f", "json"))
     assert card["method"] == "leiden_modularity"
+    # No id comes to mean another clustering, and what is found again has its own.
+    assert card["clustering_id"] == 8
+    again = cluster(linked, "toy-a", ClusterOptions(("components", "louvain"), reruns=0))
+    assert (again.clustering_ids, again.n_added) == ((1, 0), 2)
+    with atlas.open(linked, write=True) as store, store.transaction():
+        store.execute("delete from clusterings")
+    later = cluster(linked, "toy-a", ClusterOptions(("leiden_cpm",), at_least=0.2, reruns=0))
+    assert later.clustering_ids == (9,)
 
 
 def test_what_matters_comes_first(deep: Path) -> None:

@@ -342,7 +342,7 @@ def _partitioned(graph: Graph, job: _Job, reruns: int) -> tuple[Labels, float | 
 
 
 def _add(atlas: Atlas, found: _Found, options: ClusterOptions) -> None:
-    """Rows of one clustering; in place of an earlier one of the same parameters under its id."""
+    """Rows of one clustering; in place of an earlier one of the same parameters, under its id."""
     import pyarrow as pa
 
     job, chain = found.job, found.job.chain
@@ -357,13 +357,8 @@ def _add(atlas: Atlas, found: _Found, options: ClusterOptions) -> None:
         "seed": job.seed,
     }
     replaced = delete_clusterings(atlas, same)
-    run_id = _add_run(atlas, found, options)
-    if replaced:
-        clustering_id = replaced[0]
-    else:
-        ((clustering_id,),) = atlas.rows(
-            "select coalesce(max(clustering_id) + 1, 0) from clusterings"
-        )
+    clustering_id = replaced[0] if replaced else _id_of(atlas, same)
+    run_id = _add_run(atlas, found, options, {"clustering_id": clustering_id, "of": same})
     row: dict[str, Any] = {"clustering_id": clustering_id, "run_id": run_id, **same}
     row |= {
         "n_communities": len(found.communities),
@@ -393,11 +388,27 @@ def _numbered(clustering_id: int, rows: Any) -> Any:
     return rows.add_column(0, "clustering_id", ids)
 
 
-def _add_run(atlas: Atlas, found: _Found, options: ClusterOptions) -> int:
+def _id_of(atlas: Atlas, same: dict[str, Any]) -> int:
+    """The id that a clustering of these parameters had before other links deleted it, or a new one.
+
+    An id that a reader has noted never comes to mean another clustering.
+    """
+    configs = atlas.rows("select config from runs where command = 'communities' order by run_id")
+    runs = [json.loads(config) for (config,) in configs]
+    earlier = [run["clustering_id"] for run in runs if run.get("of") == same]
+    if earlier:
+        return int(earlier[-1])
+    known = [one for (one,) in atlas.rows("select clustering_id from clusterings")]
+    return 1 + max([*known, *(run.get("clustering_id", -1) for run in runs)], default=-1)
+
+
+def _add_run(atlas: Atlas, found: _Found, options: ClusterOptions, result: dict[str, Any]) -> int:
+    """result: what the clustering has got for its identity, for `_id_of`."""
     config = asdict(options) | {
         "methods": [found.job.method],
         "resolution": found.job.resolution,
         "seed": found.job.seed,
+        **result,
     }
     return add_run(
         atlas,
