@@ -50,12 +50,18 @@ def command(atlas_path: Path, kind: str | None, wait: float) -> None:
         for one in run_checks(atlas):
             found.append(one)
             task.advance()
+        current = atlas.is_current()
     rows = [{**dataclasses.asdict(one), "passed": one.passed} for one in found]
     write_rows(from_dicts(rows, _TYPES), kind)
     failed = [one.name for one in found if not one.passed]
     if failed:
         raise click.ClickException(
             f"{len(failed)} of {len(found)} checks of {atlas_path} failed: {', '.join(failed)}; "
-            "make the atlas again or report it."
+            + (
+                "make the atlas again or report it."
+                if current
+                else "an earlier version made it, and any command that writes, such as "
+                f"`atlas link {atlas_path}`, brings it up to date."
+            )
         )
     reporter.notice(f"All {len(found)} checks hold.")

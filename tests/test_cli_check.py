@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
+import atlas
 from atlas import scripts
 from atlas.scripts import check_files
 from tests.commandline import invoke, succeed
@@ -53,6 +55,17 @@ def test_check_that_cannot_run_fails(toy, checks):
     result = invoke("check", toy, "-f", "ndjson")
     assert result.exit_code == 1
     assert "nowhere" in json.loads(result.stdout)["error"]
+
+
+def test_an_older_atlas_is_not_to_be_made_again(toy, tmp_path, checks):
+    checks(broken=BROKEN)
+    path = shutil.copyfile(toy, tmp_path / "older.atlas")
+    assert "make the atlas again" in invoke("check", path).stderr
+    with atlas.open(path, write=True) as store:
+        store.set_meta("sql", "of an older version")
+    says = invoke("check", path).stderr
+    assert "`atlas link" in says
+    assert "make the atlas again" not in says
 
 
 def test_table(toy, checks):
