@@ -20,7 +20,9 @@ from atlas.errors import AtlasLocked
 
 # Children begin with torch imported, so that a kill falls into the work and not into the imports.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["atlas.ingest.run", "transformers"])
+FORKS.set_forkserver_preload(
+    ["atlas.ingest.run", "transformers", "atlas.lineage.joint_loops", "atlas.lineage.partition"]
+)
 
 OPTIONS = {
     "layers": "all",
@@ -119,9 +121,9 @@ def test_killed_at_random_points(
     one, _, corpus = inputs
     rng = random.Random(0)
     kills = 0
-    for trial in range(6):
+    for trial in range(4):
         path = tmp_path / f"{trial}.atlas"
-        longest = whole[1] * (trial + 1) / 5
+        longest = whole[1] * (trial + 1) / 3.5
         for _ in range(4):
             code = _run(str(path), one, corpus, kill_after=rng.uniform(0.5, 1) * longest)
             if code == 0:
@@ -131,7 +133,7 @@ def test_killed_at_random_points(
         _finish(path, inputs)
         assert_same(contents(path), whole[0])
     assert kills
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{trial}.atlas" for trial in range(6)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{trial}.atlas" for trial in range(4)]
 
 
 def test_killed_before_and_after_every_change_of_a_file(
