@@ -229,7 +229,9 @@ class Atlas:
             found = self._connection.execute(query, parameters).fetchall()
         return found[0] if found else None
 
-    def insert(self, table: str, rows: pyarrow.Table, columns: str = "*") -> None:
+    def insert(
+        self, table: str, rows: pyarrow.Table | pyarrow.RecordBatchReader, columns: str = "*"
+    ) -> None:
         """Append rows to a table, column by column name; columns left out become null.
 
         columns: SQL over those of `rows`, where the table has others.

@@ -19,20 +19,13 @@ from atlas.cli._options import (
 from atlas.cli._output import ROW_FORMATS, write_query
 from atlas.cli._progress import Reporter
 from atlas.errors import NotFound
+from atlas.lineage.measures import MEASURES
 
 if TYPE_CHECKING:
     from atlas.lineage.partition import Method
 
 METHODS = ("leiden_modularity", "leiden_cpm", "louvain", "components")
-MEASURES = (
-    "pearson",
-    "jaccard",
-    "sufficiency",
-    "necessity",
-    "mutual_information",
-    "activation_cosine",
-)
-"""As `atlas.lineage.partition` and `communities` have them, whose imports `--help` does without."""
+"""As `atlas.lineage.partition` has them, whose imports `--help` does without."""
 
 
 @click.command(

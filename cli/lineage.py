@@ -21,6 +21,7 @@ from atlas.cli._output import ROW_FORMATS, console, write_query
 from atlas.cli._progress import Reporter
 from atlas.cli._text import one_line
 from atlas.errors import NotFound
+from atlas.lineage.measures import MEASURES
 from atlas.store import told
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
     from atlas.store import Atlas
 
-MEASURES = (
-    "pearson", "jaccard", "sufficiency", "necessity", "mutual_information", "activation_cosine",
-)  # fmt: skip
 _AT_LEAST = {"mutual_information": 0.01}
 """Usual thresholds of measures for which it is not 0.5.
 

@@ -8,5 +8,7 @@
     gates       finds features that fire where two or three upstream do in a Boolean combination; by
                 boolean, which counts, with gate_loops
 
+    measures    names of an edge's measures
+
 What is kept are counts and sums; every measure of an edge is SQL over them (sql/views/edges.sql).
 """

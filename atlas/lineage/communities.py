@@ -22,6 +22,7 @@ from atlas.errors import BadInput, NotFound
 from atlas.lineage.agreement import adjusted_mutual_information
 from atlas.lineage.clusterings import delete_clusterings
 from atlas.lineage.community_labels import label_communities
+from atlas.lineage.measures import MEASURES
 from atlas.lineage.partition import METHODS, Graph, Labels, Method, partition, quality
 from atlas.progress import Progress, Silent, Task
 from atlas.runs import add_run, made_with, now
@@ -34,15 +35,8 @@ if TYPE_CHECKING:
 ALGORITHM = 1
 """Raised whenever the same options would yield other communities."""
 
-MEASURES = (
-    "pearson",
-    "jaccard",
-    "sufficiency",
-    "necessity",
-    "mutual_information",
-    "activation_cosine",
-)
-"""Columns of the view `edges`; no other name enters SQL."""
+_STRONG = "list_contains(?::integer[], link_id) and {measure} >= ? and {measure} > 0"
+"""Which edges are the graph's, given the chain's links and the threshold."""
 
 USUAL_RESOLUTION: dict[Method, float | None] = {
     "leiden_modularity": 1.0,
@@ -262,9 +256,6 @@ def _has_edges(con: duckdb.DuckDBPyConnection, chain: _Chain, options: ClusterOp
     return row is not None
 
 
-_STRONG = "list_contains(?::integer[], link_id) and {measure} >= ? and {measure} > 0"
-
-
 def _jobs(chain: _Chain, options: ClusterOptions) -> list[_Job]:
     jobs = []
     for method in dict.fromkeys(options.methods):
@@ -369,7 +360,8 @@ def _add(atlas: Atlas, found: _Found, options: ClusterOptions) -> None:
     atlas.execute(f"insert into clusterings by name select {values}", row)
     order = np.lexsort((found.feature_id, found.labels))
     rows = {"community": found.labels[order], "feature_id": found.feature_id[order]}
-    atlas.insert("communities", _numbered(clustering_id, pa.table(rows)))
+    numbered = f"{clustering_id} as clustering_id, *"
+    atlas.insert("communities", pa.table(rows), numbered)
     community, label, n_features = zip(*found.communities, strict=True)
     columns = [
         pa.array(community, pa.int32()),
@@ -377,15 +369,7 @@ def _add(atlas: Atlas, found: _Found, options: ClusterOptions) -> None:
         pa.array(n_features, pa.int64()),
     ]
     labels = pa.table(columns, ["community", "label", "n_features"])
-    atlas.insert("community_labels", _numbered(clustering_id, labels))
-
-
-def _numbered(clustering_id: int, rows: Any) -> Any:
-    """The same pyarrow table with the clustering's id before each row."""
-    import pyarrow as pa
-
-    ids = pa.array(np.full(len(rows), clustering_id, np.int32))
-    return rows.add_column(0, "clustering_id", ids)
+    atlas.insert("community_labels", labels, numbered)
 
 
 def _id_of(atlas: Atlas, same: dict[str, Any]) -> int:

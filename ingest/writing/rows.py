@@ -29,7 +29,7 @@ def insert_row(atlas: Atlas, table: str, row: Mapping[str, object]) -> None:
 
 def insert_columns(atlas: Atlas, table: str, columns: Mapping[str, object]) -> None:
     """Add rows given as columns; a column that the table lacks is an error."""
-    insert_rows(atlas, f"insert into {table} by name select *", pa.table(dict(columns)))
+    atlas.insert(table, pa.table(dict(columns)))
 
 
 def insert_file(
@@ -44,19 +44,5 @@ def insert_file(
     dropped = "" if table == "features" else "exclude (index)"
     replaced = f"replace ({', '.join(changed)})" if changed else ""
     selected = ", ".join([f"{first_feature} + index as feature_id", *added])
-    insert_rows(
-        atlas,
-        f"insert into {table} by name select {selected}, * {dropped} {replaced}",
-        pa.RecordBatchReader.from_batches(source.schema_arrow, source.iter_batches()),
-    )
-
-
-def insert_rows(atlas: Atlas, insert: str, rows: pa.Table | pa.RecordBatchReader) -> None:
-    """Run `insert`, an `insert into … select …` that lacks its `from`, on the rows."""
-    connection = atlas.execute("select 1")
-    connection.fetchall()
-    connection.register("_incoming", rows)
-    try:
-        atlas.execute(f"{insert} from _incoming")
-    finally:
-        connection.unregister("_incoming")
+    rows = pa.RecordBatchReader.from_batches(source.schema_arrow, source.iter_batches())
+    atlas.insert(table, rows, f"{selected}, * {dropped} {replaced}")

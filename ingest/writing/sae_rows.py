@@ -10,7 +10,7 @@ from atlas.errors import BadInput
 from atlas.ingest.measuring.parts import ENTRY_SCHEMA
 from atlas.ingest.measuring.quality import AtSite, site_metrics
 from atlas.ingest.writing.finished import FinishedRun, FinishedSae
-from atlas.ingest.writing.rows import insert_columns, insert_file, insert_row, insert_rows, next_id
+from atlas.ingest.writing.rows import insert_columns, insert_file, insert_row, next_id
 from atlas.sae import SaeWeights
 from atlas.store import Atlas
 
@@ -72,7 +72,7 @@ def add_sae(
             [sae_id, metric, value, run_id, metric],
         )
     for table, rows in sae.functions.items():
-        insert_rows(atlas, f"insert into {table} by name select {sae_id} as sae_id, *", rows)
+        atlas.insert(table, rows, f"{sae_id} as sae_id, *")
     for metric, value in (found.declared if found else {}).items():
         atlas.execute("insert into declared_metrics values (?, ?, ?)", [sae_id, metric, value])
     course = [
@@ -97,10 +97,10 @@ def add_sae(
         constants = {"labels": {"run_id": run_id}, "features": {"sae_id": sae_id}}
         insert_file(atlas, file, first_feature, first_token, constants.get(file.stem, {}))
     entries = pa.RecordBatchReader.from_batches(ENTRY_SCHEMA, sae.parts.batches())
-    insert_rows(
-        atlas,
-        f"insert into activations select {first_feature} + index, {first_token} + token, q",
+    atlas.insert(
+        "activations",
         entries,
+        f"{first_feature} + index as feature_id, {first_token} + token as token, q",
     )
 
 
