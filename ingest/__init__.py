@@ -10,6 +10,7 @@ The run itself, in its order:
 
 and afterwards:
 
+    known                     an atlas's models and SAEs, loaded to be run again
     causal, edge_sample       what linked features lose when the upstream one is ablated
 
 What it is made of; a package uses those below it, none above:

@@ -28,6 +28,7 @@ from atlas.ingest.edge_sample import (
     read_text,
     sample_edges,
 )
+from atlas.ingest.known import KnownModel, known_models, load_known, load_placed
 from atlas.ingest.measuring.ablation import (
     Ablation,
     Effect,
@@ -35,13 +36,11 @@ from atlas.ingest.measuring.ablation import (
     measure_ablations,
 )
 from atlas.ingest.models.language_model import LanguageModel
-from atlas.ingest.models.sites import HookPoint, Placed, Sites
-from atlas.ingest.partners import KnownModel, known_models, load_known
+from atlas.ingest.models.sites import Placed
 from atlas.ingest.text.contexts import Context
 from atlas.progress import Progress, Silent, Task
 from atlas.runs import add_run, made_with, now
 from atlas.store import Atlas, bring_up_to_date, check_writable
-from atlas.stored import load_weights
 
 __all__ = ["AblationOptions", "Outcome", "ablate_edges"]
 
@@ -138,7 +137,7 @@ def _measure_model(
 ) -> None:
     with Atlas.open(path, wait=wait) as atlas:
         for link, _ in todo:
-            check_ablatable(_placed(atlas, link.sae_a), link.sae_a)
+            check_ablatable(load_placed(atlas, link.sae_a), link.sae_a)
     model = load_known(name, known, options.device, path)
     for link, edges in todo:
         started_at = now()
@@ -146,33 +145,15 @@ def _measure_model(
         with Atlas.open(path, wait=wait) as atlas:
             upstream, downstream = (
                 (sites, weights.to(model.device))
-                for sites, weights in (_placed(atlas, link.sae_a), _placed(atlas, link.sae_b))
+                for sites, weights in (
+                    load_placed(atlas, link.sae_a),
+                    load_placed(atlas, link.sae_b),
+                )
             )
             text = read_text(atlas, link, edges, options)
         effects = _measure(model, upstream, downstream, link, edges, text, task)
         with Atlas.open(path, write=True, wait=wait) as atlas, atlas.transaction():
             _add(atlas, link, edges, effects, options, model, started_at)
-
-
-def _placed(atlas: Atlas, sae: str) -> Placed:
-    """A dictionary and its hook points; BadInput for one that reads several models."""
-    rows = atlas.rows(
-        """
-        select role, sae_sites.layer, sae_sites.hook, sae_sites.model_id = saes.model_id
-        from sae_sites join saes using (sae_id)
-        where saes.name = ? order by sae_sites.place
-        """,
-        [sae],
-    )
-    if not all(own for *_, own in rows):
-        raise BadInput(
-            f"{sae} reads several models side by side, of which no one runs alone; name other SAEs."
-        )
-    inputs, outputs = (
-        tuple(HookPoint(layer, hook) for role, layer, hook, _ in rows if role == wanted)
-        for wanted in ("input", "output")
-    )
-    return Sites(inputs, outputs), load_weights(atlas, sae)
 
 
 def _measure(

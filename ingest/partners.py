@@ -7,24 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.errors import BadInput
+from atlas.ingest.known import KnownModel, load_known
 from atlas.ingest.models.language_model import LanguageModel
-from atlas.ingest.models.randomize import Randomization, parse_randomization
 from atlas.ingest.plan import IngestOptions, Partner, parse_layers
 from atlas.ingest.text.tokens import tokenizer_hash
-from atlas.store import Atlas
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """What an atlas knows of a model."""
-
-    sha256: str
-    """Of its weights."""
-    tokenizer_sha256: str
-    source: str
-    revision: str | None
-    block_path: str
-    randomized: Randomization | None = None
 
 
 @dataclass(frozen=True)
@@ -43,25 +29,6 @@ class LoadedPartner:
             tokenizer_hash(self.model.tokenizer),
             self.model.block_path,
         )
-
-
-def known_models(atlas: Atlas) -> dict[str, KnownModel]:
-    """Every model of the atlas, by name."""
-    rows = atlas.sql(
-        "select models.*, tokenizers.sha256 as tokenizer_sha256"
-        " from models join tokenizers using (tokenizer_id)"
-    )
-    return {
-        row["name"]: KnownModel(
-            row["sha256"],
-            row["tokenizer_sha256"],
-            row["source"],
-            row["revision"],
-            row["block_path"],
-            parse_randomization(row.get("randomized")),  # older atlases have no such column
-        )
-        for row in rows.to_arrow_table().to_pylist()
-    }
 
 
 def load_partners(
@@ -94,37 +61,3 @@ def load_partners(
         chosen = parse_layers(layers, model.n_layers, f"--with {given}:")
         partners[partner] = LoadedPartner(model, chosen)
     return tuple(partners.values())
-
-
-def load_known(name: str, known: KnownModel, device: str, path: Path) -> LanguageModel:
-    """The model of that name from where the atlas at `path` has it from.
-
-    BadInput where it cannot be read there, or has become another.
-    """
-    try:
-        model = LanguageModel.load(
-            known.source,
-            name=name,
-            revision=known.revision,
-            randomized=known.randomized,
-            device=device,
-            block_path=known.block_path,
-        )
-    except BadInput as error:
-        raise BadInput(
-            f"{name}: {path} has this model from {known.source}, where it cannot be read: {error}"
-        ) from error
-    changed = [
-        what
-        for what, found, expected in (
-            ("other weights", model.sha256, known.sha256),
-            ("another tokenizer", tokenizer_hash(model.tokenizer), known.tokenizer_sha256),
-        )
-        if found != expected
-    ]
-    if changed:
-        raise BadInput(
-            f"{name}: {known.source} has {changed[0]} by now than {path} knows; put "
-            "the model back, or ingest it by another --name."
-        )
-    return model

@@ -14,11 +14,12 @@ import torch
 from atlas.errors import BadInput
 from atlas.ingest.importing.formats.found import Found
 from atlas.ingest.importing.published import Chosen, find_published
+from atlas.ingest.known import KnownModel, known_models
 from atlas.ingest.models.joint import Ensemble, Reader
 from atlas.ingest.models.language_model import LanguageModel
 from atlas.ingest.models.randomize import parse_randomization
 from atlas.ingest.models.sites import HookPoint, Sites, all_points
-from atlas.ingest.partners import KnownModel, LoadedPartner, known_models, load_partners
+from atlas.ingest.partners import LoadedPartner, load_partners
 from atlas.ingest.plan import (
     Circumstances,
     IngestOptions,

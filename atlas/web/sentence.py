@@ -113,8 +113,7 @@ class _Loaded:
         with self._lock:
             if self._place != place or self._model is None:
                 self._place, self._model, self._saes = None, None, []
-                self._model = _load_model(viewed, atlas, place.model)
-                self._saes = [_load_sae(atlas, sae, self._model) for sae in place.saes]
+                self._model, self._saes = _load(viewed, atlas, place)
                 self._place = place
             return _run(atlas, self._model, place, self._saes, text)
 
@@ -133,36 +132,14 @@ def _place(viewed: Viewed, atlas: Connection, model: str, given: Given) -> Place
     raise NotFound(f"{viewed.path} has no SAEs of {model} at {hook} {variant or ''}".rstrip() + ".")
 
 
-def _load_model(viewed: Viewed, atlas: Connection, name: str) -> LanguageModel:
+def _load(viewed: Viewed, atlas: Connection, place: Place) -> tuple[LanguageModel, list[Placed]]:
     # The hub's client reads this once, when it is imported: a page must not make it download.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from atlas.ingest.partners import known_models, load_known
+    from atlas.ingest.known import known_models, load_known, load_placed
 
-    return load_known(name, known_models(atlas)[name], "auto", viewed.path)
-
-
-def _load_sae(atlas: Connection, sae: PlacedSae, model: LanguageModel) -> Placed:
-    from atlas.ingest.models.sites import HookPoint, Sites
-    from atlas.stored import load_weights
-
-    rows = atlas.rows(
-        """
-        select role, sae_sites.layer, sae_sites.hook, models.name
-        from sae_sites join models using (model_id)
-        where sae_id = ? order by place
-        """,
-        [sae.sae_id],
-    )
-    if {name for *_, name in rows} != {model.name}:
-        raise BadInput(
-            f"{sae.name} reads several models side by side, which cannot be run on a sentence; "
-            "choose other SAEs."
-        )
-    inputs, outputs = (
-        tuple(HookPoint(layer, hook) for role, layer, hook, _ in rows if role == wanted)
-        for wanted in ("input", "output")
-    )
-    return Sites(inputs, outputs), load_weights(atlas, sae.name).to(model.device)
+    model = load_known(place.model, known_models(atlas)[place.model], "auto", viewed.path)
+    placed = (load_placed(atlas, sae.name) for sae in place.saes)
+    return model, [(sites, weights.to(model.device)) for sites, weights in placed]
 
 
 def _run(

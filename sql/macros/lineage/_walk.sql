@@ -8,13 +8,6 @@
 -- down: false for upstream
 create or replace macro _walk(id, measure, at_least, depth, strong, down) as table
 with recursive
-steps as materialized (
-    select
-        link_id,
-        n::double as n
-    from _layer_links
-    where link_id is not null
-),
 -- Its first part reads no table: in a lateral join, DuckDB 2.0 cannot plan a recursion that does, so the
 -- feature's id is given.
 walked as (
@@ -72,40 +65,11 @@ walked as (
                         reached.weakest,
                         reached.n_paths,
                         reached.path,
-                        if(down, pairs.feature_b, pairs.feature_a) as next_id,
-                        pairs.pearson as edge
+                        if(down, pairs.next_id, pairs.feature_id) as next_id,
+                        pairs.edge
                     from reached
-                    join coactivations as pairs
-                        on if(down, pairs.feature_a, pairs.feature_b) = reached.feature_id
-                    join steps on steps.link_id = pairs.link_id
-                    where measure = 'pearson'
-                    union all
-                    select
-                        reached.feature_id,
-                        reached.steps,
-                        reached.value,
-                        reached.weakest,
-                        reached.n_paths,
-                        reached.path,
-                        next.feature_id as next_id,
-                        _edge_measure(
-                            measure,
-                            steps.n,
-                            if(down, own.n_active, next.n_active),
-                            if(down, next.n_active, own.n_active),
-                            if(strong, pairs.n_both_strong, pairs.n_both)::double,
-                            own.sum_q2,
-                            next.sum_q2,
-                            pairs.sum_ab::double
-                        ) as edge
-                    from reached
-                    join _sums_of_features(strong) as own on own.feature_id = reached.feature_id
-                    join coactivations as pairs
-                        on if(down, pairs.feature_a, pairs.feature_b) = reached.feature_id
-                    join steps on steps.link_id = pairs.link_id
-                    join _sums_of_features(strong) as next
-                        on next.feature_id = if(down, pairs.feature_b, pairs.feature_a)
-                    where measure != 'pearson'
+                    join _layer_edges(measure, strong) as pairs
+                        on if(down, pairs.feature_id, pairs.next_id) = reached.feature_id
                 ) as edges
                 where edges.edge >= at_least
             ) as found
